@@ -1,1 +1,10 @@
-//! stack-tests
+//! End-to-end tests of a running stack, whoever started it, and the tools its configuration is tested with.
+//!
+//! `cargo run -p stack-tests` runs them against the addresses in [`stack::Stack`], all of which can be set by
+//! environment variables. What a trial needs and cannot have makes it *ignored* and listed by its name.
+
+pub mod clients;
+pub mod containers;
+pub mod stack;
+pub mod trials;
+pub mod wait;

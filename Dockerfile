@@ -1,0 +1,37 @@
+# The kit's own programs. One build stage compiles all of them; each target is an image of its own.
+# The base images are arguments so that a mirror, or a stand-in made from packages (images/), can take their place.
+ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
+ARG RUNTIME_IMAGE=debian:bookworm-slim
+
+FROM ${RUST_IMAGE} AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY example-agent example-agent
+COPY load-test load-test
+COPY simulators simulators
+COPY stack-tests stack-tests
+# The registry and the target folder outlive the build: a changed line costs one crate, not all of them.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked -p example-agent -p simulators -p load-test \
+    && install -D -t /out target/release/example-agent target/release/simulators target/release/load-test
+
+FROM ${RUNTIME_IMAGE} AS runtime
+# A fixed number, not a name: Kubernetes' runAsNonRoot can check it, and the log volume's files keep one owner.
+# The log folder is made here because a named volume takes the owner of the folder it covers.
+RUN install -d -o 10001 -g 10001 -m 0755 /var/log/agent
+USER 10001:10001
+
+FROM runtime AS example-agent
+COPY --from=build /out/example-agent /usr/local/bin/
+EXPOSE 8080 8000
+ENTRYPOINT ["example-agent"]
+
+FROM runtime AS simulators
+COPY --from=build /out/simulators /usr/local/bin/
+EXPOSE 8081 8082
+ENTRYPOINT ["simulators"]
+
+FROM runtime AS load-test
+COPY --from=build /out/load-test /usr/local/bin/
+ENTRYPOINT ["load-test"]

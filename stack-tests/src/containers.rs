@@ -1,0 +1,112 @@
+//! The stack's containers, through the `docker` command: what a test needs to break them on purpose.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::wait;
+
+/// The containers of one Compose project.
+pub struct Containers {
+    project: String,
+}
+
+impl Containers {
+    /// Those of the project `name`.
+    pub fn of(name: String) -> Self {
+        Self { project: name }
+    }
+
+    /// Runs `docker` and gives back what it printed.
+    ///
+    /// # Errors
+    /// What `docker` wrote to standard error, with the arguments it was given.
+    pub fn docker(args: &[&str]) -> Result<String, String> {
+        let output = Command::new("docker")
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| format!("docker {}: {e}", args.join(" ")))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(format!("docker {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+        }
+    }
+
+    /// The services of the project that have a container, running or not.
+    pub fn services(&self) -> Result<Vec<String>, String> {
+        let label = format!("label=com.docker.compose.project={}", self.project);
+        let format = "{{.Label \"com.docker.compose.service\"}}";
+        let out = Self::docker(&["ps", "--all", "--filter", &label, "--format", format])?;
+        let mut services: Vec<String> = out.lines().map(str::to_owned).collect();
+        services.sort();
+        Ok(services)
+    }
+
+    /// The id of a service's container.
+    pub fn id(&self, service: &str) -> Result<String, String> {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let label = format!("label=com.docker.compose.service={service}");
+        let out = Self::docker(&["ps", "--all", "--quiet", "--filter", &project, "--filter", &label])?;
+        out.lines().next().map(str::to_owned).ok_or(format!("service {service} has no container"))
+    }
+
+    /// Everything `docker inspect` says of a service's container.
+    pub fn inspect(&self, service: &str) -> Result<Value, String> {
+        let out = Self::docker(&["inspect", &self.id(service)?])?;
+        let mut all: Vec<Value> = serde_json::from_str(&out).map_err(|e| format!("docker inspect: {e}"))?;
+        all.pop().ok_or(format!("docker inspect says nothing of {service}"))
+    }
+
+    /// `docker start`, `stop`, `pause` or `unpause` of a service.
+    pub fn each(&self, verb: &str, service: &str) -> Result<(), String> {
+        Self::docker(&[verb, &self.id(service)?]).map(drop)
+    }
+
+    /// Sends a signal to a container's first process from outside, as the kernel's own out-of-memory killer would.
+    ///
+    /// Not `docker kill`: the engine takes that for the operator's wish and leaves the container down.
+    pub fn signal(&self, service: &str, signal: &str) -> Result<(), String> {
+        let pid = self.inspect(service)?["State"]["Pid"].as_u64().filter(|pid| *pid > 0);
+        let pid = pid.ok_or(format!("{service} is not running"))?.to_string();
+        let sent =
+            Command::new("kill").args(["-s", signal, &pid]).output().map_err(|e| format!("kill: {e}"))?;
+        if sent.status.success() {
+            Ok(())
+        } else {
+            Err(format!("kill -s {signal} {pid}: {}", String::from_utf8_lossy(&sent.stderr).trim()))
+        }
+    }
+
+    /// Whether a service runs and, where it has a healthcheck, is healthy.
+    ///
+    /// # Errors
+    /// The state it is in instead.
+    pub fn healthy(&self, service: &str) -> Result<(), String> {
+        let state = &self.inspect(service)?["State"];
+        let status = state["Status"].as_str().unwrap_or("unknown");
+        let health = state["Health"]["Status"].as_str().unwrap_or("healthy");
+        if status == "running" && health == "healthy" {
+            Ok(())
+        } else {
+            Err(format!("{service} is {status}, {health}"))
+        }
+    }
+
+    /// Waits until a service is healthy again.
+    pub fn wait_healthy(&self, service: &str) -> Result<(), String> {
+        wait::until(&format!("{service} healthy"), 3 * wait::SOON, || self.healthy(service))
+    }
+
+    /// How often the engine has started a service again by itself.
+    pub fn restarts(&self, service: &str) -> Result<u64, String> {
+        Ok(self.inspect(service)?["RestartCount"].as_u64().unwrap_or(0))
+    }
+
+    /// What a command prints inside a service's container.
+    pub fn exec(&self, service: &str, command: &[&str]) -> Result<String, String> {
+        let id = self.id(service)?;
+        Self::docker(&[&["exec", &id], command].concat())
+    }
+}
