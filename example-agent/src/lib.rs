@@ -1,1 +1,61 @@
-//! example-agent
+//! A multi-tenant question-answering LLM service, small but run as a real one: bounded everywhere, and visible in
+//! metrics, logs and traces. `main` is thin; tests start the same server on port 0.
+pub mod error;
+mod healthcheck;
+pub mod lifecycle;
+pub mod pipeline;
+pub mod routes;
+pub mod server;
+pub mod settings;
+pub mod telemetry;
+pub mod tenants;
+mod tls;
+
+use std::{sync::Arc, time::Duration};
+
+pub use healthcheck::healthcheck;
+
+use crate::{
+    lifecycle::Lifecycle,
+    pipeline::{Pipeline, cost::Price, llm::LlmClient},
+    settings::Settings,
+    telemetry::{Losses, metrics::Metrics},
+    tenants::Tenants,
+};
+
+/// What the routes work with.
+#[derive(Debug)]
+pub struct App {
+    /// Who may ask.
+    pub tenants: Tenants,
+    /// How questions are answered.
+    pub pipeline: Pipeline,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Serving, or on the way to the end.
+    pub lifecycle: Lifecycle,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+}
+
+impl App {
+    /// Reads the files the settings name. The error is one line.
+    pub fn new(settings: &Settings, losses: Losses) -> Result<Self, String> {
+        let (tenants, prices) = (settings.tenants()?, settings.prices()?);
+        let llm = LlmClient::new(settings)?;
+        let model = llm.model();
+        let price = prices.get(model).unwrap_or_else(|| {
+            tracing::warn!(
+                model,
+                as_of = prices.as_of,
+                "the price file has no such model: its calls count as free"
+            );
+            Price::default()
+        });
+        let metrics = Metrics::new(&tenants, model, losses).map_err(|e| format!("metrics: {e}"))?;
+        let metrics = Arc::new(metrics);
+        let pipeline = Pipeline::new(settings, llm, price, metrics.clone());
+        let body_timeout = settings.body_timeout;
+        Ok(Self { tenants, pipeline, metrics, lifecycle: Lifecycle::default(), body_timeout })
+    }
+}

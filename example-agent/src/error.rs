@@ -1,0 +1,208 @@
+//! What the agent answers when it cannot answer: one error type, its HTTP status, and the JSON body all routes share.
+use std::{error::Error, fmt::Write as _, sync::Arc};
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::pipeline::llm::LlmError;
+
+/// Every kind of failure. The names are an API: callers see them in `error.type`, and those that are not the
+/// caller's fault are the values of the `error_type` label of `agent_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorType {
+    /// The body is not what the endpoint takes; `field` says which part of it.
+    InvalidRequest,
+    /// The body is not declared as JSON.
+    UnsupportedMediaType,
+    /// The body is longer than any valid one.
+    PayloadTooLarge,
+    /// The body did not arrive in time.
+    RequestTimeout,
+    /// No such tenant in the tenants file.
+    UnknownTenant,
+    /// No such route.
+    NotFound,
+    /// The route does not know the method.
+    MethodNotAllowed,
+    /// The caller went away before there was an answer. Seen in logs only: nobody is left to read a body.
+    ClientClosed,
+    /// The provider could not be connected to.
+    UpstreamUnavailable,
+    /// The provider did not answer in time.
+    UpstreamTimeout,
+    /// The provider refused because of its rate limit.
+    UpstreamRateLimited,
+    /// The provider answered with another error.
+    UpstreamError,
+    /// The provider's answer could not be understood, or broke off.
+    UpstreamInvalidResponse,
+    /// The process is ending and the time for open requests is over.
+    ShuttingDown,
+    /// A defect of the agent.
+    Internal,
+}
+
+impl ErrorType {
+    /// Those that count as errors of the service, and so are values of the `error_type` label.
+    pub const FAULTS: [Self; 7] = [
+        Self::UpstreamUnavailable,
+        Self::UpstreamTimeout,
+        Self::UpstreamRateLimited,
+        Self::UpstreamError,
+        Self::UpstreamInvalidResponse,
+        Self::ShuttingDown,
+        Self::Internal,
+    ];
+
+    /// The name in bodies, labels, logs and spans.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::RequestTimeout => "request_timeout",
+            Self::UnknownTenant => "unknown_tenant",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::ClientClosed => "client_closed",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamRateLimited => "upstream_rate_limited",
+            Self::UpstreamError => "upstream_error",
+            Self::UpstreamInvalidResponse => "upstream_invalid_response",
+            Self::ShuttingDown => "shutting_down",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the service or its provider is at fault, not the caller.
+    pub fn is_fault(self) -> bool {
+        Self::FAULTS.contains(&self)
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidRequest | Self::ClientClosed => StatusCode::BAD_REQUEST,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UnknownTenant => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UpstreamUnavailable | Self::UpstreamError | Self::UpstreamInvalidResponse => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamRateLimited | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// An error on its way to the caller. As a response it has only a status and itself as an extension: the
+/// middleware that knows the request id writes the body, with [`complete`].
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    /// What kind of failure it is.
+    pub kind: ErrorType,
+    /// For the caller: what happened, with which value, what to do about it.
+    pub message: String,
+    /// The part of the request that is wrong, where it is one.
+    pub field: Option<&'static str>,
+    /// Seconds after which to try again.
+    pub retry_after: Option<u64>,
+    /// For the log: what lies beneath, never shown to the caller.
+    pub cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl ApiError {
+    /// An error without field and cause.
+    pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), field: None, retry_after: None, cause: None }
+    }
+
+    /// A 400 that names the field.
+    pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ErrorType::InvalidRequest, message).with_field(field)
+    }
+
+    /// The answer to requests that are still open when the process has to end.
+    pub fn shutting_down() -> Self {
+        let message = "The agent is shutting down and did not finish this request: send it again.";
+        Self { retry_after: Some(1), ..Self::new(ErrorType::ShuttingDown, message) }
+    }
+
+    /// Names the part of the request that is wrong.
+    #[must_use]
+    pub fn with_field(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
+        self
+    }
+
+    /// What the log says: the cause where there is one, else what the caller is told.
+    pub fn log_message(&self) -> String {
+        self.cause.as_ref().map_or_else(|| self.message.clone(), ToString::to_string)
+    }
+
+    /// The error and its sources, outermost first, one per line.
+    pub fn stack(&self) -> String {
+        let mut stack = self.log_message();
+        let mut source = self.cause.as_ref().and_then(|cause| cause.source());
+        while let Some(error) = source {
+            let _ = write!(stack, "\ncaused by: {error}");
+            source = error.source();
+        }
+        stack
+    }
+}
+
+impl From<LlmError> for ApiError {
+    fn from(error: LlmError) -> Self {
+        let kind = error.error_type();
+        let message = match kind {
+            ErrorType::UpstreamUnavailable => "The model provider cannot be reached: try again later.",
+            ErrorType::UpstreamTimeout => "The model provider did not answer in time: try again later.",
+            ErrorType::UpstreamRateLimited => "The model provider is rate limiting: try again later.",
+            ErrorType::UpstreamError => "The model provider answered with an error: try again later.",
+            _ => "The model provider's answer could not be understood: try again later.",
+        };
+        let retry_after = error.retry_after();
+        Self { retry_after, cause: Some(Arc::new(error)), ..Self::new(kind, message) }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.kind == ErrorType::RequestTimeout {
+            // What the caller still sends belongs to no request any more.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the JSON body of an error response, and returns the error; other responses stay as they are.
+pub fn complete(response: Response, request_id: &str) -> (Response, Option<ApiError>) {
+    let (mut parts, body) = response.into_parts();
+    let Some(error) = parts.extensions.remove::<ApiError>() else {
+        return (Response::from_parts(parts, body), None);
+    };
+    let body = Json(json!({
+        "error": { "type": error.kind.as_str(), "message": &error.message, "field": error.field },
+        "request_id": request_id,
+    }));
+    // The response made for the bare status declares an empty body.
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let mut response = (parts.status, body).into_response();
+    response.headers_mut().extend(parts.headers);
+    (response, Some(error))
+}

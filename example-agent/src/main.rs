@@ -1,0 +1,89 @@
+//! Thin entry point: settings, telemetry, server, flush.
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use example_agent::{
+    App, healthcheck,
+    server::Server,
+    settings::{Cli, Command, EXIT_USAGE, Settings, fail},
+    telemetry::Telemetry,
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+
+/// The exit code for what is wrong with the machine rather than with the settings.
+const EXIT_FAILURE: u8 = 1;
+
+fn main() -> ExitCode {
+    let Cli { command, settings } = Cli::parse_or_exit();
+    let runtime = match Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => fail(EXIT_FAILURE, &format!("cannot start the async runtime: {e}")),
+    };
+    match command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(&settings, &runtime),
+        Command::Healthcheck => {
+            if let Err(e) = runtime.block_on(healthcheck(settings.admin_addr)) {
+                fail(EXIT_FAILURE, &e);
+            }
+        }
+    }
+    // Whatever still runs in the background ends with the process.
+    runtime.shutdown_background();
+    ExitCode::SUCCESS
+}
+
+fn serve(settings: &Settings, runtime: &Runtime) {
+    let telemetry = match Telemetry::start(settings) {
+        Ok(telemetry) => telemetry,
+        Err(e) => fail(EXIT_FAILURE, &format!("cannot start telemetry: {e}")),
+    };
+    log_panics();
+    let stop = |code, message: &str| -> ! { fail(code, message) };
+    let app = App::new(settings, telemetry.losses.clone()).unwrap_or_else(|e| stop(EXIT_USAGE, &e));
+    let deadline = runtime.block_on(async {
+        let end = end_signal();
+        let server = Server::bind(settings, app).await.unwrap_or_else(|e| stop(EXIT_FAILURE, &e.to_string()));
+        if let (Ok(api), Ok(admin)) = (server.api_addr(), server.admin_addr()) {
+            tracing::info!(api = %api, admin = %admin, provider = %settings.llm_base_url, "listening");
+        }
+        server.run(end).await
+    });
+    // The runtime goes on: a second signal must be able to end a flush that takes long.
+    telemetry.flush(deadline.max(Instant::now() + Duration::from_millis(100)));
+}
+
+/// Listens for SIGTERM and SIGINT from now on; the future waits for one. A second one ends the process at once.
+fn end_signal() -> impl Future<Output = ()> {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        fail(EXIT_FAILURE, "cannot listen for signals");
+    };
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            let signal = tokio::select! {
+                _ = terminate.recv() => 15,
+                _ = interrupt.recv() => 2,
+            };
+            fail(128 + signal, "ended by a second signal: what was not flushed is lost");
+        });
+    }
+}
+
+/// A panic is a line of the log like any other error, not loose text between the lines.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map_or_else(String::new, ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(panic_message = message, panic_location = at, "panic");
+    }));
+}

@@ -1,0 +1,113 @@
+//! The work: look into the cache, else ask the model and count what it cost.
+pub mod cache;
+pub mod cost;
+pub mod llm;
+mod sse;
+
+use std::sync::Arc;
+
+use tracing::{Instrument as _, field::Empty, info_span};
+
+use self::{
+    cache::{AnswerCache, CachedAnswer},
+    cost::{NanoUsd, Price},
+    llm::{Completion, LlmClient, LlmError},
+};
+use crate::{
+    settings::Settings,
+    telemetry::{
+        events::{CacheLookup, LlmCallCompleted},
+        metrics::Metrics,
+        traces,
+    },
+    tenants::Tenant,
+};
+
+/// The kind of the one cache there is: whole answers.
+pub const RESPONSE_CACHE: &str = "response";
+
+/// What a request gets.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What the model said, now or before.
+    pub text: String,
+    /// Tokens of this request: 0 for an answer from the cache.
+    pub tokens: u64,
+    /// Cost of this request: 0 for an answer from the cache.
+    pub cost: NanoUsd,
+    /// Whether it comes from the cache.
+    pub cached: bool,
+}
+
+/// The steps of a request and what they work with.
+#[derive(Debug)]
+pub struct Pipeline {
+    cache: AnswerCache,
+    llm: LlmClient,
+    price: Price,
+    metrics: Arc<Metrics>,
+}
+
+impl Pipeline {
+    /// A pipeline for one model at one price.
+    pub fn new(settings: &Settings, llm: LlmClient, price: Price, metrics: Arc<Metrics>) -> Self {
+        let cache = AnswerCache::new(llm.model().into(), settings.cache_ttl, settings.cache_max_bytes);
+        Self { cache, llm, price, metrics }
+    }
+
+    /// The model that answers.
+    pub fn model(&self) -> &str {
+        self.llm.model()
+    }
+
+    /// Answers a tenant's question.
+    pub async fn answer(&self, tenant: &Tenant, query: &str) -> Result<Answer, LlmError> {
+        if let Some(known) = self.check_cache(tenant, query).await {
+            return Ok(Answer { text: known.text.clone(), tokens: 0, cost: NanoUsd(0), cached: true });
+        }
+        let completion = self.call_llm(query).await?;
+        let cost = self.price.cost(completion.usage);
+        LlmCallCompleted { tenant, model: self.model(), completion: &completion, cost }.emit(&self.metrics);
+        // An empty answer was paid for, but is not worth repeating.
+        if !completion.text.is_empty() {
+            self.cache.insert(tenant.index, query, CachedAnswer { text: completion.text.clone() }).await;
+        }
+        Ok(Answer { text: completion.text, tokens: completion.usage.total(), cost, cached: false })
+    }
+
+    async fn check_cache(&self, tenant: &Tenant, query: &str) -> Option<Arc<CachedAnswer>> {
+        let span = info_span!("check_cache", cache.r#type = RESPONSE_CACHE, cache.hit = Empty);
+        let known = self.cache.get(tenant.index, query).instrument(span.clone()).await;
+        span.record("cache.hit", known.is_some());
+        CacheLookup { tenant, cache_type: RESPONSE_CACHE, hit: known.is_some() }.emit(&self.metrics);
+        known
+    }
+
+    async fn call_llm(&self, query: &str) -> Result<Completion, LlmError> {
+        let span = info_span!(
+            "call_llm",
+            otel.kind = "client",
+            llm.model = self.model(),
+            gen_ai.operation.name = "chat",
+            gen_ai.request.model = self.model(),
+            gen_ai.response.model = Empty,
+            gen_ai.usage.input_tokens = Empty,
+            gen_ai.usage.output_tokens = Empty,
+            server.address = self.llm.server_address(),
+            server.port = i64::from(self.llm.server_port()),
+        );
+        let result = self.llm.complete(query).instrument(span.clone()).await;
+        match &result {
+            Ok(completion) => {
+                if let Some(model) = &completion.response_model {
+                    span.record("gen_ai.response.model", model);
+                }
+                // As signed numbers: the OpenTelemetry layer turns unsigned ones into text.
+                span.record("gen_ai.usage.input_tokens", completion.usage.input.cast_signed());
+                span.record("gen_ai.usage.output_tokens", completion.usage.output.cast_signed());
+            }
+            Err(error) => traces::record_error(&span, error.error_type(), error),
+        }
+        result
+    }
+}

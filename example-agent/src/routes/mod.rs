@@ -1,0 +1,92 @@
+//! The two listeners' routes. All errors of all routes have the same JSON body.
+mod body;
+mod health;
+mod observe;
+mod query;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, header},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use uuid::Uuid;
+
+use crate::{
+    App,
+    error::{ApiError, ErrorType, complete},
+    telemetry::{exposition, metrics::QUERY_ENDPOINT},
+};
+
+const HEALTHZ: &str = "/healthz";
+const READYZ: &str = "/readyz";
+/// The `endpoint` label of what is no route.
+const OTHER_ENDPOINT: &str = "other";
+/// Every route of the API, as the values of the `endpoint` label. Probes are not among them: they are not counted.
+const API_ENDPOINTS: [&str; 1] = [QUERY_ENDPOINT];
+
+/// What callers see.
+pub fn api(app: Arc<App>) -> Router {
+    Router::new()
+        .route(QUERY_ENDPOINT, post(query::query))
+        .route(HEALTHZ, get(health::healthz))
+        .route(READYZ, get(health::readyz))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), observe::observe))
+        .with_state(app)
+}
+
+/// What operators see. Not counted: it is not the agent's work.
+pub fn admin(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route(HEALTHZ, get(health::healthz))
+        .route(READYZ, get(health::readyz))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(json_errors))
+        .with_state(app)
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    match tokio::task::spawn_blocking(move || app.metrics.render()).await {
+        Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            let message = "The metrics could not be rendered: see the agent's log.";
+            tracing::error!(error = %error, "metrics could not be rendered");
+            ApiError::new(ErrorType::Internal, message).into_response()
+        }
+    }
+}
+
+async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
+    body::discard(request.into_body(), app.body_timeout).await;
+    ApiError::new(ErrorType::NotFound, format!("No such route: the API is POST {QUERY_ENDPOINT}."))
+}
+
+async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> ApiError {
+    body::discard(request.into_body(), app.body_timeout).await;
+    let message = "This route does not know the method: the `allow` header has those it knows.";
+    ApiError::new(ErrorType::MethodNotAllowed, message)
+}
+
+async fn json_errors(request: Request, next: Next) -> Response {
+    complete(next.run(request).await, &new_request_id()).0
+}
+
+/// Sortable by time, and never the caller's: two requests with one id would be one in the log.
+fn new_request_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// Tells the caller that the connection will not take another request.
+fn close_when_ending(app: &App, response: &mut Response) {
+    if app.lifecycle.is_ending() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}

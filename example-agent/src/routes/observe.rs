@@ -1,0 +1,245 @@
+//! Around every request of the API: its span, its outcome in metrics and log, its answer in every case.
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderValue, Method},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use futures_util::FutureExt as _;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry_http::HeaderExtractor;
+use tracing::{Instrument as _, Span, field::Empty, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::{API_ENDPOINTS, HEALTHZ, OTHER_ENDPOINT, READYZ, close_when_ending, new_request_id};
+use crate::{
+    App,
+    error::{ApiError, ErrorType, complete},
+    lifecycle::Phase,
+    pipeline::cost::NanoUsd,
+    telemetry::{
+        REQUEST_SPAN,
+        events::{RequestCompleted, RequestFailed},
+        traces,
+    },
+    tenants::Tenant,
+};
+
+/// What is known of a request, as it becomes known. The handler fills it, and whoever reports the end reads it.
+#[derive(Debug)]
+pub(super) struct RequestScope {
+    id: String,
+    method: &'static str,
+    endpoint: &'static str,
+    span: Span,
+    tenant: OnceLock<Arc<Tenant>>,
+    answered: OnceLock<(bool, NanoUsd)>,
+}
+
+impl RequestScope {
+    fn new(app: &App, method: &Method, endpoint: &'static str, headers: &HeaderMap) -> Self {
+        let id = new_request_id();
+        let other = app.tenants.other();
+        let span = info_span!(
+            "process_request",
+            otel.kind = "server",
+            request_id = id,
+            tenant_id = &*other.id,
+            tenant_tier = other.tier_name(),
+            trace_id = Empty,
+            span_id = Empty,
+            endpoint,
+        );
+        debug_assert!(span.metadata().is_none_or(|meta| meta.name() == REQUEST_SPAN));
+        let caller = opentelemetry::global::get_text_map_propagator(|propagator| {
+            propagator.extract(&HeaderExtractor(headers))
+        });
+        // Fails only where no tracer is installed, as in tests.
+        let _ = span.set_parent(caller);
+        let context = span_context(&span);
+        if context.is_valid() {
+            span.record("trace_id", context.trace_id().to_string());
+            span.record("span_id", context.span_id().to_string());
+        }
+        let method = known_method(method);
+        span.set_attribute("request.id", id.clone());
+        span.set_attribute("http.request.method", method);
+        span.set_attribute("http.route", endpoint);
+        Self { id, method, endpoint, span, tenant: OnceLock::new(), answered: OnceLock::new() }
+    }
+
+    /// The request's id.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Says whose request it is and how long its question is, in characters.
+    pub(super) fn identify(&self, tenant: Arc<Tenant>, query_length: usize) {
+        self.span.record("tenant_id", &*tenant.id);
+        self.span.record("tenant_tier", tenant.tier_name());
+        self.span.set_attribute("tenant.id", tenant.id.to_string());
+        self.span.set_attribute("tenant.tier", tenant.tier_name());
+        self.span.set_attribute("query.length", i64::try_from(query_length).unwrap_or(i64::MAX));
+        let _ = self.tenant.set(tenant);
+    }
+
+    /// Says how it was answered.
+    pub(super) fn answered(&self, cached: bool, cost: NanoUsd) {
+        let _ = self.answered.set((cached, cost));
+    }
+}
+
+/// Reports the request when dropped: the server drops what it does when the caller goes away, and code after an
+/// `await` never runs.
+struct Report {
+    app: Arc<App>,
+    scope: Arc<RequestScope>,
+    started: Instant,
+    /// None until there is a response.
+    outcome: Option<Result<(), ApiError>>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let Self { app, scope, started, outcome } = self;
+        let hung_up = || Err(ApiError::new(ErrorType::ClientClosed, "The caller closed the connection."));
+        let outcome = outcome.take().unwrap_or_else(hung_up);
+        let error = outcome.as_ref().err();
+        let tenant = scope.tenant.get().cloned().unwrap_or_else(|| app.tenants.other());
+        let (cached, cost) = scope.answered.get().copied().unwrap_or_default();
+        scope.span.in_scope(|| {
+            if let Some(error) = error.filter(|error| error.kind.is_fault()) {
+                traces::record_failure(&scope.span, error.kind, error.log_message(), error.stack());
+                let context = format!("{} {}", scope.method, scope.endpoint);
+                RequestFailed { tenant: &tenant, error, context: &context }.emit(&app.metrics);
+            }
+            RequestCompleted {
+                method: scope.method,
+                endpoint: scope.endpoint,
+                tenant: &tenant,
+                duration: started.elapsed(),
+                error,
+                cached,
+                cost,
+            }
+            .emit(&app.metrics);
+        });
+    }
+}
+
+/// The middleware.
+pub(super) async fn observe(
+    State(app): State<Arc<App>>,
+    path: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let path = path.as_ref().map_or(OTHER_ENDPOINT, MatchedPath::as_str);
+    if matches!(path, HEALTHZ | READYZ) {
+        // Probes are no work: counted, they would thin out error ratio and latency.
+        let (mut response, _) = complete(next.run(request).await, &new_request_id());
+        close_when_ending(&app, &mut response);
+        return response;
+    }
+    let endpoint = API_ENDPOINTS.into_iter().find(|known| *known == path).unwrap_or(OTHER_ENDPOINT);
+    let scope = Arc::new(RequestScope::new(&app, request.method(), endpoint, request.headers()));
+    request.extensions_mut().insert(scope.clone());
+    let span = scope.span.clone();
+    let report = Report { app, scope, started, outcome: None };
+    async move {
+        let mut report = report;
+        let response = tokio::select! {
+            biased;
+            response = AssertUnwindSafe(next.run(request)).catch_unwind() => response.unwrap_or_else(|panic| panicked(&*panic)),
+            () = report.app.lifecycle.reached(Phase::Cutting) => ApiError::shutting_down().into_response(),
+        };
+        let (mut response, error) = complete(response, report.scope.id());
+        let scope = &report.scope;
+        scope.span.set_attribute("http.response.status_code", i64::from(response.status().as_u16()));
+        let headers = response.headers_mut();
+        headers.extend(HeaderValue::from_str(&scope.id).map(|id| (X_REQUEST_ID, id)));
+        let context = span_context(&scope.span);
+        if context.is_valid() {
+            let trace_id = HeaderValue::from_str(&context.trace_id().to_string());
+            headers.extend(trace_id.map(|id| (X_TRACE_ID, id)));
+        }
+        close_when_ending(&report.app, &mut response);
+        report.outcome = Some(error.map_or(Ok(()), Err));
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+const X_REQUEST_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-request-id");
+const X_TRACE_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-trace-id");
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Response {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let message = "The agent failed: this is a defect. Report it with the request_id.";
+    let cause: Box<dyn std::error::Error + Send + Sync> = format!("panic: {text}").into();
+    ApiError { cause: Some(cause.into()), ..ApiError::new(ErrorType::Internal, message) }.into_response()
+}
+
+fn span_context(span: &Span) -> SpanContext {
+    span.context().span().span_context().clone()
+}
+
+/// The `method` label: what HTTP does not define is the caller's invention.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "CONNECT" => "CONNECT",
+        "OPTIONS" => "OPTIONS",
+        "TRACE" => "TRACE",
+        "PATCH" => "PATCH",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, middleware, routing::post};
+    use clap::Parser as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{settings::Cli, telemetry::Losses};
+
+    async fn defect() -> &'static str {
+        panic!("boom")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_a_counted_error() {
+        let app =
+            Arc::new(App::new(&Cli::parse_from(["example-agent"]).settings, Losses::default()).unwrap());
+        let routes = Router::new()
+            .route("/v1/query", post(defect))
+            .layer(middleware::from_fn_with_state(app.clone(), observe))
+            .with_state(app.clone());
+        let response = routes.oneshot(Request::post("/v1/query").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let body = axum::body::to_bytes(response.into_body(), 1 << 10).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["type"], "internal");
+        assert!(!body.to_string().contains("boom"), "the caller sees no insides: {body}");
+        let metrics = app.metrics.render();
+        assert!(
+            metrics.contains("agent_errors_total{error_type=\"internal\",tenant_id=\"other\"} 1\n"),
+            "{metrics}"
+        );
+    }
+}

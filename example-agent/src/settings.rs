@@ -1,0 +1,190 @@
+//! Settings: flags, or the environment variables of the same meaning. What is not valid stops the start.
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::Resettable};
+use reqwest::Url;
+
+use crate::{pipeline::cost::Prices, telemetry::logs::LogLevels, tenants::Tenants};
+
+/// The exit code for bad settings (`EX_USAGE` of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+
+/// A multi-tenant question-answering LLM service that can be seen in metrics, logs and traces.
+#[derive(Debug, Parser)]
+#[command(name = "example-agent", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings, before or after the subcommand.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Subcommands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Answer questions until SIGTERM or SIGINT (the default).
+    Serve,
+    /// Ask the agent that listens on the admin address whether it is healthy: exit code 0 or 1.
+    Healthcheck,
+}
+
+/// All settings of the agent.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Where the API listens
+    #[arg(long, env = "AGENT_API_ADDR", default_value = "127.0.0.1:8080", global = true)]
+    pub api_addr: SocketAddr,
+    /// Where /metrics and the admin side listen
+    #[arg(long, env = "AGENT_ADMIN_ADDR", default_value = "127.0.0.1:8000", global = true)]
+    pub admin_addr: SocketAddr,
+    /// Connections each of the two accepts at a time; further ones wait
+    #[arg(long, env = "AGENT_MAX_CONNECTIONS", default_value_t = 4096, global = true,
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_connections: u32,
+    /// How long a request's body may take to arrive
+    #[arg(long, env = "AGENT_BODY_TIMEOUT", default_value = "10s", value_parser = some_time, global = true)]
+    pub body_timeout: Duration,
+    /// How long the end may take in all: open requests, then logs and spans
+    #[arg(long, env = "AGENT_SHUTDOWN_TIMEOUT", default_value = "5s", value_parser = some_time, global = true)]
+    pub shutdown_timeout: Duration,
+    /// The model provider: the base URL of an OpenAI-compatible API
+    #[arg(long, env = "AGENT_LLM_BASE_URL", default_value = "http://127.0.0.1:8081/v1", value_parser = http_url,
+          global = true)]
+    pub llm_base_url: Url,
+    /// File with the provider's API key [default: no key]
+    #[arg(long, env = "AGENT_LLM_API_KEY_FILE", global = true)]
+    pub llm_api_key_file: Option<PathBuf>,
+    /// The model to ask; its price must stand in the price file
+    #[arg(long, env = "AGENT_LLM_MODEL", default_value = "sim-small", global = true)]
+    pub llm_model: String,
+    /// How long one call of the model may take
+    #[arg(long, env = "AGENT_LLM_TIMEOUT", default_value = "30s", value_parser = some_time, global = true)]
+    pub llm_timeout: Duration,
+    /// How long answers are kept; 0s keeps none
+    #[arg(long, env = "AGENT_CACHE_TTL", default_value = "5m", value_parser = humantime::parse_duration, global = true)]
+    pub cache_ttl: Duration,
+    /// How much memory the kept answers may take
+    #[arg(long, env = "AGENT_CACHE_MAX_BYTES", default_value_t = 64 << 20, global = true)]
+    pub cache_max_bytes: u64,
+    /// Tenants file, TOML [default: built in]
+    #[arg(long, env = "AGENT_TENANTS_FILE", global = true)]
+    pub tenants_file: Option<PathBuf>,
+    /// Price file, TOML [default: built in]
+    #[arg(long, env = "AGENT_PRICES_FILE", global = true)]
+    pub prices_file: Option<PathBuf>,
+    /// What is logged: a level, or target=level pairs
+    #[arg(long, env = "AGENT_LOG", default_value = "info", value_parser = str::parse::<LogLevels>, global = true)]
+    pub log: LogLevels,
+    /// Directory for hourly log files [default: standard output only]
+    #[arg(long, env = "AGENT_LOG_DIR", global = true)]
+    pub log_dir: Option<PathBuf>,
+    /// How many hourly log files are kept
+    #[arg(long, env = "AGENT_LOG_FILES", default_value_t = 48, global = true,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub log_files: u16,
+    /// Collector for spans, OTLP over HTTP, without /v1/traces [default: no export]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = http_url, global = true)]
+    pub otlp_endpoint: Option<Url>,
+    /// Share of traces to record where the caller has not decided, 0 to 1
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1.0", value_parser = ratio, global = true)]
+    pub trace_ratio: f64,
+    /// Name of the service in logs and traces
+    #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "example-agent", global = true)]
+    pub service_name: String,
+}
+
+impl Cli {
+    /// Reads flags and environment. A bad one, or a request for help, ends the process.
+    pub fn parse_or_exit() -> Self {
+        // A variable that is set but empty counts as unset: Compose passes `VAR=` for what `.env` leaves out.
+        let command = Self::command().mut_args(|arg| {
+            let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+            if empty { arg.env(Resettable::Reset) } else { arg }
+        });
+        let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            let text = error.to_string();
+            let line: Vec<_> = text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();
+            fail(
+                EXIT_USAGE,
+                &format!("{}{}", line.join(" ").trim_start_matches("error: "), variable_of(&error)),
+            )
+        })
+    }
+}
+
+/// Ends the process with one line on standard error.
+#[expect(
+    clippy::print_stderr,
+    reason = "there may be no log yet, and the line is for whoever typed the command"
+)]
+pub fn fail(code: u8, message: &str) -> ! {
+    eprintln!("example-agent: {}", message.replace(['\n', '\r'], " "));
+    std::process::exit(code.into())
+}
+
+/// The environment variable behind the flag of an error: clap names only the flag.
+fn variable_of(error: &clap::Error) -> String {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return String::new() };
+    let long = flag.trim_start_matches("--").split(' ').next();
+    let command = Cli::command();
+    let arg = command.get_arguments().find(|arg| arg.get_long() == long);
+    arg.and_then(|arg| arg.get_env())
+        .map_or_else(String::new, |name| format!(" (environment variable {})", name.display()))
+}
+
+impl Settings {
+    /// The tenants file, or the built-in one. The error is one line.
+    pub fn tenants(&self) -> Result<Tenants, String> {
+        let built_in = include_str!("../config/tenants.toml");
+        parse_file("AGENT_TENANTS_FILE", self.tenants_file.as_deref(), built_in, Tenants::parse)
+    }
+
+    /// The price file, or the built-in one. The error is one line.
+    pub fn prices(&self) -> Result<Prices, String> {
+        let built_in = include_str!("../config/prices.toml");
+        parse_file("AGENT_PRICES_FILE", self.prices_file.as_deref(), built_in, Prices::parse)
+    }
+}
+
+fn parse_file<T>(
+    variable: &str,
+    path: Option<&Path>,
+    built_in: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    let Some(path) = path else { return parse(built_in) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| format!("{variable}: cannot read {}: {e}", path.display()))?;
+    parse(&text).map_err(|e| format!("{variable}: {}: {e}", path.display()))
+}
+
+fn some_time(value: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(value).map_err(|e| e.to_string())?;
+    if time.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(time) }
+}
+
+fn http_url(value: &str) -> Result<Url, String> {
+    let url: Url = value.parse().map_err(|e| format!("{e} (for example http://127.0.0.1:8081/v1)"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("must start with http:// or https:// and name a host".to_owned());
+    }
+    Ok(url)
+}
+
+fn ratio(value: &str) -> Result<f64, String> {
+    match value.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("must be a number from 0 to 1".to_owned()),
+    }
+}

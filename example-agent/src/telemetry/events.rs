@@ -1,0 +1,149 @@
+//! What happens to a request, one type per event: `emit` writes its log line and counts it, so that the two cannot
+//! disagree. The lines get request, tenant and trace from the request's span.
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::metrics::{Metrics, Status};
+use crate::{
+    error::ApiError,
+    pipeline::{cost::NanoUsd, llm::Completion},
+    tenants::Tenant,
+};
+
+/// How much of a question stands in the log, in characters.
+const PREVIEW_CHARS: usize = 100;
+
+/// A valid question has arrived.
+pub struct RequestStarted<'a> {
+    /// The question.
+    pub query: &'a str,
+    /// Its length in characters.
+    pub query_length: usize,
+}
+
+impl RequestStarted<'_> {
+    /// Writes the log line.
+    pub fn emit(self) {
+        let end = self.query.char_indices().nth(PREVIEW_CHARS).map_or(self.query.len(), |(at, _)| at);
+        info!(query_preview = &self.query[..end], query_length = self.query_length, "request started");
+    }
+}
+
+/// The cache was asked.
+pub struct CacheLookup<'a> {
+    /// On whose behalf.
+    pub tenant: &'a Tenant,
+    /// Which cache.
+    pub cache_type: &'static str,
+    /// Whether it had the answer.
+    pub hit: bool,
+}
+
+impl CacheLookup<'_> {
+    /// Counts it; a hit has a log line too.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.cache_lookup(self.tenant, self.hit);
+        if self.hit {
+            info!(cache_type = self.cache_type, "cache hit");
+        }
+    }
+}
+
+/// The model has answered.
+pub struct LlmCallCompleted<'a> {
+    /// On whose behalf.
+    pub tenant: &'a Tenant,
+    /// The model asked for.
+    pub model: &'a str,
+    /// Its answer.
+    pub completion: &'a Completion,
+    /// What it cost.
+    pub cost: NanoUsd,
+}
+
+impl LlmCallCompleted<'_> {
+    /// Counts tokens and cost, and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        let Completion { usage, time_to_first_token, duration, .. } = self.completion;
+        metrics.llm_call(self.tenant, *usage, self.cost);
+        info!(
+            model = self.model,
+            input_tokens = usage.input,
+            output_tokens = usage.output,
+            tokens = usage.total(),
+            cost_usd = self.cost.as_usd(),
+            ttft_seconds = time_to_first_token.as_secs_f64(),
+            duration_seconds = duration.as_secs_f64(),
+            "llm call completed"
+        );
+    }
+}
+
+/// The agent or its provider failed a request.
+pub struct RequestFailed<'a> {
+    /// Whose request.
+    pub tenant: &'a Tenant,
+    /// What went wrong.
+    pub error: &'a ApiError,
+    /// Where.
+    pub context: &'a str,
+}
+
+impl RequestFailed<'_> {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.error(self.tenant, self.error.kind);
+        error!(
+            error_type = self.error.kind.as_str(),
+            error_message = self.error.log_message(),
+            error_stack = self.error.stack(),
+            context = self.context,
+            "request failed"
+        );
+    }
+}
+
+/// A request is over, whatever its outcome.
+pub struct RequestCompleted<'a> {
+    /// The method; `other` for what HTTP does not define.
+    pub method: &'static str,
+    /// The route; `other` for none.
+    pub endpoint: &'static str,
+    /// Whose request.
+    pub tenant: &'a Tenant,
+    /// Since its head was read.
+    pub duration: Duration,
+    /// Why it has no answer, where it has none.
+    pub error: Option<&'a ApiError>,
+    /// Whether the answer came from the cache.
+    pub cached: bool,
+    /// What it cost.
+    pub cost: NanoUsd,
+}
+
+impl RequestCompleted<'_> {
+    /// Counts it and writes the log line: a warning unless it was answered.
+    pub fn emit(self, metrics: &Metrics) {
+        let status = match self.error {
+            None => Status::Success,
+            Some(error) if error.kind.is_fault() => Status::Error,
+            Some(_) => Status::Rejected,
+        };
+        metrics.request(self.method, self.endpoint, self.tenant, status, self.duration);
+        let (status, duration_seconds) = (status.as_str(), self.duration.as_secs_f64());
+        let (cached, cost_usd) = (self.cached, self.cost.as_usd());
+        match self.error {
+            None => info!(status, duration_seconds, cached, cost_usd, "request completed"),
+            Some(error) => warn!(
+                status,
+                duration_seconds,
+                cached,
+                cost_usd,
+                error_type = error.kind.as_str(),
+                error_message = error.message,
+                "request completed"
+            ),
+        }
+    }
+}

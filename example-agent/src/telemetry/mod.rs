@@ -1,0 +1,102 @@
+//! Metrics, logs and traces. Nothing here may make a request wait: queues are bounded, what does not fit is counted.
+pub mod events;
+pub mod exposition;
+mod hit_rate;
+mod log_files;
+pub mod logs;
+pub mod metrics;
+pub mod traces;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::ErrorCounter;
+use tracing_subscriber::{
+    Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+use crate::settings::Settings;
+
+/// The span of a request, and the only one the log knows.
+pub const REQUEST_SPAN: &str = "process_request";
+/// Fields of that span which are there for the log lines. In traces the same facts have OpenTelemetry's names.
+pub const LOG_FIELDS: [&str; 6] =
+    ["request_id", "tenant_id", "tenant_tier", "trace_id", "span_id", "endpoint"];
+/// What of the time to flush is kept for the log, which comes last.
+const LOG_FLUSH: Duration = Duration::from_millis(500);
+
+/// What was lost so far, by whoever loses it.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    log_queues: Vec<ErrorCounter>,
+    failed_log_writes: Arc<AtomicU64>,
+    spans: Arc<AtomicU64>,
+}
+
+impl Losses {
+    fn log_lines(&self) -> u64 {
+        let queued: usize = self.log_queues.iter().map(ErrorCounter::dropped_lines).sum();
+        self.failed_log_writes.load(Ordering::Relaxed) + queued as u64
+    }
+}
+
+/// Logs and traces of the process, once started.
+pub struct Telemetry {
+    /// For the metrics.
+    pub losses: Losses,
+    tracers: SdkTracerProvider,
+    logs: logs::LogGuards,
+}
+
+impl Telemetry {
+    /// Starts logs and traces for the whole process. Must not run on an async runtime: the exporter's client blocks.
+    pub fn start(settings: &Settings) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut losses = Losses::default();
+        let tracers = traces::provider(settings, losses.spans.clone())?;
+        // Only our own spans, not those of the libraries; of events none: the log has them.
+        let ours = filter_fn(|meta| meta.is_span() && meta.target().starts_with(env!("CARGO_CRATE_NAME")))
+            .with_max_level_hint(LevelFilter::INFO);
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(tracers.tracer(env!("CARGO_PKG_NAME")))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_level(false)
+            .with_tracked_inactivity(false)
+            .with_filter(ours);
+        let (lines, logs) = logs::layer(settings, &mut losses)?;
+        tracing_subscriber::registry().with(spans).with(lines).try_init()?;
+        Ok(Self { losses, tracers, logs })
+    }
+
+    /// Sends and writes what is still queued, but returns at the deadline whatever hangs.
+    pub fn flush(self, deadline: Instant) {
+        let Self { tracers, logs, .. } = self;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        within(left().saturating_sub(LOG_FLUSH), move |time| {
+            if let Err(error) = tracers.shutdown_with_timeout(time) {
+                tracing::warn!(error = %error, "the collector did not take the last spans: they are lost");
+            }
+        });
+        within(left(), |_| logs.flush());
+    }
+}
+
+/// Runs what may hang on a thread of its own, and waits for it no longer than said.
+fn within(time: Duration, work: impl FnOnce(Duration) + Send + 'static) {
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        work(time);
+        let _ = done.send(());
+    });
+    let _ = wait.recv_timeout(time);
+}

@@ -1,0 +1,292 @@
+//! An agent, a provider and a collector to test with, each on a port of its own.
+use std::{
+    convert::Infallible,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use clap::Parser as _;
+use example_agent::{App, server::Server, settings::Cli};
+use futures_util::StreamExt as _;
+use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
+use prost::Message as _;
+use serde_json::{Value, json};
+
+/// An agent in this process.
+pub(crate) struct TestApp {
+    pub(crate) api: String,
+    pub(crate) admin: String,
+    pub(crate) http: reqwest::Client,
+}
+
+/// Starts an agent that asks this provider.
+pub(crate) async fn spawn_app(provider: &Provider, more: &[&str]) -> TestApp {
+    let base = provider.base_url();
+    let args = [
+        "example-agent",
+        "--api-addr=127.0.0.1:0",
+        "--admin-addr=127.0.0.1:0",
+        "--llm-base-url",
+        base.as_str(),
+    ];
+    let settings = Cli::parse_from(args.iter().chain(more)).settings;
+    let app = App::new(&settings, example_agent::telemetry::Losses::default()).unwrap();
+    let server = Server::bind(&settings, app).await.unwrap();
+    let (api, admin) = (server.api_addr().unwrap(), server.admin_addr().unwrap());
+    tokio::spawn(server.run(std::future::pending()));
+    TestApp { api: format!("http://{api}"), admin: format!("http://{admin}"), http: reqwest::Client::new() }
+}
+
+impl TestApp {
+    pub(crate) async fn ask(&self, body: impl Into<reqwest::Body>) -> (StatusCode, HeaderMap, Value) {
+        let request =
+            self.http.post(format!("{}/v1/query", self.api)).header("content-type", "application/json");
+        parts(request.body(body).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn ask_as(&self, tenant: &str, query: &str) -> (StatusCode, HeaderMap, Value) {
+        self.ask(json!({ "tenant_id": tenant, "query": query }).to_string()).await
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// The value of a series, by its exact name and labels.
+    pub(crate) async fn metric(&self, series: &str) -> Option<String> {
+        let metrics = self.metrics().await;
+        let mut lines = metrics.lines();
+        lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned))
+    }
+}
+
+pub(crate) async fn parts(response: reqwest::Response) -> (StatusCode, HeaderMap, Value) {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{status}: {e}: {text}"));
+    (status, headers, body)
+}
+
+/// Waits until something is so, and fails if it never is.
+pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..600 {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// What the provider does with every call.
+#[derive(Clone, Debug)]
+pub(crate) enum Behaviour {
+    Stream,
+    Slow(Duration),
+    Body(&'static str, &'static str),
+    Status(u16),
+    Cut,
+    Hang,
+}
+
+/// A provider of 11 input and 7 output tokens.
+pub(crate) struct Provider {
+    address: String,
+    calls: Calls,
+}
+
+type Calls = Arc<Mutex<Vec<(HeaderMap, Value)>>>;
+
+impl Provider {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        let calls = Calls::default();
+        let routes = Router::new().route("/v1/chat/completions", post(answer));
+        let address = serve(routes.with_state((behaviour, calls.clone()))).await;
+        Self { address, calls }
+    }
+
+    /// A provider nobody is.
+    pub(crate) async fn absent() -> Self {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { address: socket.local_addr().unwrap().to_string(), calls: Calls::default() }
+    }
+
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    pub(crate) fn calls(&self) -> Vec<(HeaderMap, Value)> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+async fn serve(routes: Router) -> String {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    tokio::spawn(async { axum::serve(socket, routes).await });
+    address
+}
+
+pub(crate) const STREAM: &str = ": hello\r\n\r\n\
+    data: {\"model\":\"sim-small-1\",\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\r\n\r\n\
+    data: {\"choices\":[{\"delta\":{\"content\":\"Grüße \"}}]}\n\n\
+    data: {\"choices\":[{\"delta\":{\"content\":\"🦀\"},\"finish_reason\":\"stop\"}]}\n\n\
+    data: {\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7}}\n\n\
+    data: [DONE]\n\n";
+
+async fn answer(
+    State((behaviour, calls)): State<(Behaviour, Calls)>,
+    headers: HeaderMap,
+    axum::Json(body): axum::Json<Value>,
+) -> Response {
+    calls.lock().unwrap().push((headers, body));
+    let stream = |body: Body| ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
+    match behaviour {
+        Behaviour::Stream => {
+            // In pieces of three bytes: characters and events are cut.
+            let pieces: Vec<_> = STREAM.as_bytes().chunks(3).map(Ok::<_, Infallible>).collect();
+            stream(Body::from_stream(futures_util::stream::iter(pieces)))
+        }
+        Behaviour::Slow(time) => {
+            tokio::time::sleep(time).await;
+            stream(STREAM.into())
+        }
+        Behaviour::Body(content_type, body) => ([(header::CONTENT_TYPE, content_type)], body).into_response(),
+        Behaviour::Status(status) => {
+            (StatusCode::from_u16(status).unwrap(), [(header::RETRY_AFTER, "7")], "no, \"not\" now")
+                .into_response()
+        }
+        Behaviour::Cut => {
+            // Not at once: the start has to be on its way before the connection breaks.
+            let cut = async || {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(std::io::Error::other("cut"))
+            };
+            let start = futures_util::stream::iter([Ok(&STREAM[..120])]);
+            stream(Body::from_stream(start.chain(futures_util::stream::once(cut()))))
+        }
+        Behaviour::Hang => std::future::pending().await,
+    }
+}
+
+/// A collector of spans.
+pub(crate) struct Collector {
+    pub(crate) endpoint: String,
+    spans: Arc<Mutex<Vec<Span>>>,
+    posts: Arc<AtomicUsize>,
+}
+
+impl Collector {
+    pub(crate) async fn start(hangs: bool) -> Self {
+        let (spans, posts) = (Arc::<Mutex<Vec<Span>>>::default(), Arc::<AtomicUsize>::default());
+        let (kept, counted) = (spans.clone(), posts.clone());
+        let take = async move |body: Bytes| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            let batch = ExportTraceServiceRequest::decode(body).unwrap();
+            let scopes = batch.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+            kept.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
+        };
+        let endpoint = serve(Router::new().route("/v1/traces", post(take))).await;
+        Self { endpoint: format!("http://{endpoint}"), spans, posts }
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.spans.lock().unwrap().clone()
+    }
+
+    pub(crate) fn posts(&self) -> usize {
+        self.posts.load(Ordering::SeqCst)
+    }
+}
+
+/// The real binary.
+pub(crate) struct Agent {
+    pub(crate) child: Child,
+    pub(crate) app: TestApp,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_example-agent"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("AGENT_") || text.starts_with("OTEL_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("AGENT_API_ADDR", "127.0.0.1:0").env("AGENT_ADMIN_ADDR", "127.0.0.1:0");
+    command
+}
+
+impl Agent {
+    pub(crate) async fn start(provider: &Provider, settings: &[(&str, &str)]) -> Self {
+        let mut command = binary();
+        command.env("AGENT_LLM_BASE_URL", provider.base_url()).envs(settings.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let (stdout, kept) = (child.stdout.take().unwrap(), lines.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                kept.lock().unwrap().push(line.unwrap());
+            }
+        });
+        let app = TestApp { api: String::new(), admin: String::new(), http: reqwest::Client::new() };
+        let mut agent = Self { child, app, lines };
+        let listening = eventually("listening", async || {
+            agent.lines().into_iter().find(|line| line["msg"] == "listening")
+        })
+        .await;
+        let url = |name: &str| format!("http://{}", listening[name].as_str().unwrap());
+        (agent.app.api, agent.app.admin) = (url("api"), url("admin"));
+        agent
+    }
+
+    /// What it has logged to standard output.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        parse_lines(&self.lines.lock().unwrap().join("\n"))
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// The exit code, once it has ended by itself.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        eventually("the agent ends", async || self.child.try_wait().unwrap()).await.code()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn parse_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+}
+
+/// All lines of all log files in a directory.
+pub(crate) fn log_files(directory: &Path) -> Vec<Value> {
+    let files = std::fs::read_dir(directory).into_iter().flatten();
+    files.flat_map(|file| parse_lines(&std::fs::read_to_string(file.unwrap().path()).unwrap())).collect()
+}

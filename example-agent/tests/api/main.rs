@@ -1,0 +1,9 @@
+//! The agent from outside, over HTTP: in the test's own process, and as the real binary.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
+mod bad_input;
+mod helpers;
+mod process;
+mod provider;
+mod query;
+mod shutdown;
+mod telemetry;

@@ -1,0 +1,63 @@
+//! The binary's settings, exit codes and health check.
+use std::process::Output;
+
+use crate::helpers::{Agent, Behaviour, Provider, binary};
+
+fn one_line_on_stderr(output: &Output) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_bad_setting_is_one_line_that_names_it_and_exit_code_64() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let empty = file.path().to_str().unwrap();
+    for (name, value) in [
+        ("AGENT_API_ADDR", "nonsense"),
+        ("AGENT_ADMIN_ADDR", "127.0.0.1:99999"),
+        ("AGENT_LLM_BASE_URL", "ftp://x"),
+        ("AGENT_LLM_TIMEOUT", "5"),
+        ("AGENT_LLM_TIMEOUT", "0s"),
+        ("AGENT_SHUTDOWN_TIMEOUT", "two\nlines"),
+        ("AGENT_LOG", "a=b=c"),
+        ("AGENT_LOG_FILES", "0"),
+        ("AGENT_TENANTS_FILE", "no-such-file"),
+        ("AGENT_TENANTS_FILE", empty),
+        ("AGENT_PRICES_FILE", empty),
+        ("AGENT_LLM_API_KEY_FILE", empty),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "jaeger:4318"),
+    ] {
+        let output = binary().env(name, value).output().unwrap();
+        let line = one_line_on_stderr(&output);
+        assert_eq!(output.status.code(), Some(64), "{name}={value}: {line}");
+        assert!(line.contains(name), "{name}={value}: {line}");
+    }
+    let output = binary().arg("--no-such-flag").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    one_line_on_stderr(&output);
+}
+
+#[tokio::test]
+async fn empty_variables_are_unset_ports_in_use_are_named_and_the_health_check_tells() {
+    let provider = Provider::start(Behaviour::Stream).await;
+    let empty =
+        [("AGENT_LLM_MODEL", ""), ("AGENT_TENANTS_FILE", ""), ("AGENT_LOG_DIR", ""), ("AGENT_LOG", "")];
+    let mut agent = Agent::start(&provider, &empty).await;
+    assert_eq!(agent.app.ask_as("acme", "q").await.2["model"], "sim-small");
+
+    let admin = agent.app.admin.trim_start_matches("http://").to_owned();
+    let output = binary().env("AGENT_ADMIN_ADDR", &admin).output().unwrap();
+    let line = one_line_on_stderr(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(line.contains("AGENT_ADMIN_ADDR") && line.contains(&admin), "{line}");
+
+    let check = || binary().arg("healthcheck").env("AGENT_ADMIN_ADDR", &admin).output().unwrap();
+    assert_eq!(check().status.code(), Some(0));
+    agent.signal("INT");
+    assert_eq!(agent.exit_code().await, Some(0));
+    let down = check();
+    assert_eq!(down.status.code(), Some(1));
+    assert!(one_line_on_stderr(&down).contains(&admin));
+}

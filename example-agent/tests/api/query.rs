@@ -1,0 +1,85 @@
+//! Questions that are answered.
+use serde_json::json;
+
+use crate::helpers::{Behaviour, Provider, spawn_app};
+
+#[tokio::test]
+async fn a_question_is_answered_once_by_the_model_and_then_by_the_cache() {
+    let provider = Provider::start(Behaviour::Stream).await;
+    let app = spawn_app(&provider, &[]).await;
+    assert_eq!(app.metric("agent_cache_hit_rate{cache_type=\"response\"}").await, None);
+
+    let (status, headers, first) = app.ask_as("acme", "What  is it?").await;
+    assert_eq!(status, 200, "{first}");
+    assert_eq!(headers["x-request-id"], first["request_id"].as_str().unwrap());
+    let id = &first["request_id"];
+    let expected = json!({ "request_id": id, "answer": "Grüße 🦀", "model": "sim-small", "tokens": 18,
+        "cost_usd": 5.85e-6, "cached": false });
+    assert_eq!(first, expected);
+    let (_, _, second) = app.ask_as("acme", " What is it? ").await;
+    assert_ne!(&second["request_id"], id);
+    assert_eq!((&second["answer"], &second["cached"]), (&first["answer"], &json!(true)));
+    assert_eq!((&second["tokens"], &second["cost_usd"]), (&json!(0), &json!(0.0)));
+    let (_, _, other) = app.ask_as("globex", "What is it?").await;
+    assert_eq!(other["cached"], false);
+
+    let calls = provider.calls();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[0].1["messages"][0]["content"], "What  is it?");
+    assert_eq!(calls[0].1["stream_options"]["include_usage"], true);
+    for (series, value) in [
+        (
+            "agent_requests_total{method=\"POST\",endpoint=\"/v1/query\",status=\"success\",tenant_id=\"acme\"}",
+            "2",
+        ),
+        (
+            "agent_request_duration_seconds_count{method=\"POST\",endpoint=\"/v1/query\",tenant_id=\"acme\"}",
+            "2",
+        ),
+        ("agent_cache_requests_total{cache_type=\"response\",result=\"hit\",tenant_id=\"acme\"}", "1"),
+        ("agent_cache_requests_total{cache_type=\"response\",result=\"miss\",tenant_id=\"acme\"}", "1"),
+        ("agent_api_cost_usd_total{model=\"sim-small\",tenant_id=\"acme\"}", "0.00000585"),
+        ("agent_llm_tokens_total{model=\"sim-small\",tenant_id=\"acme\",direction=\"input\"}", "11"),
+        ("agent_llm_tokens_total{model=\"sim-small\",tenant_id=\"acme\",direction=\"output\"}", "7"),
+        // There from the start, so that its first increase is seen.
+        ("agent_errors_total{error_type=\"internal\",tenant_id=\"hooli\"}", "0"),
+        ("agent_api_cost_usd_total{model=\"sim-small\",tenant_id=\"hooli\"}", "0"),
+    ] {
+        assert_eq!(app.metric(series).await.as_deref(), Some(value), "{series}");
+    }
+    let rate = app.metric("agent_cache_hit_rate{cache_type=\"response\"}").await.unwrap();
+    assert!(rate.starts_with("33.33"), "{rate}");
+    assert_ne!(app.metric("agent_active_connections").await.as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_stream_will_do() {
+    let plain = r#"{"model":"m","choices":[{"message":{"content":"plain"}}],
+        "usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#;
+    let provider = Provider::start(Behaviour::Body("application/json", plain)).await;
+    let key = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(key.path(), "sk-123\n").unwrap();
+    let app = spawn_app(&provider, &["--llm-api-key-file", key.path().to_str().unwrap()]).await;
+    let (status, _, body) = app.ask_as("acme", "q").await;
+    assert_eq!((status.as_u16(), &body["answer"], &body["tokens"]), (200, &json!("plain"), &json!(3)));
+    assert_eq!(provider.calls()[0].0["authorization"], "Bearer sk-123");
+}
+
+#[tokio::test]
+async fn both_sides_have_probes_and_only_the_admin_side_has_metrics() {
+    let provider = Provider::absent().await;
+    let app = spawn_app(&provider, &[]).await;
+    let get = async |url: String| app.http.get(url).send().await.unwrap().status().as_u16();
+    for side in [&app.api, &app.admin] {
+        assert_eq!(get(format!("{side}/healthz")).await, 200);
+        assert_eq!(get(format!("{side}/readyz")).await, 200);
+    }
+    assert_eq!(get(format!("{}/metrics", app.api)).await, 404);
+    let metrics = app.http.get(format!("{}/metrics", app.admin)).send().await.unwrap();
+    assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = metrics.text().await.unwrap();
+    assert!(!text.contains("healthz"), "probes are not counted");
+    for metric in example_agent::telemetry::metrics::ALL {
+        assert!(text.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
+    }
+}
