@@ -17,7 +17,7 @@ pub use healthcheck::healthcheck;
 
 use crate::{
     lifecycle::Lifecycle,
-    pipeline::{Pipeline, cost::Price, llm::LlmClient},
+    pipeline::{Pipeline, llm::LlmClient},
     settings::Settings,
     telemetry::{Losses, metrics::Metrics},
     tenants::Tenants,
@@ -44,15 +44,13 @@ impl App {
         let (tenants, prices) = (settings.tenants()?, settings.prices()?);
         let llm = LlmClient::new(settings)?;
         let model = llm.model();
-        let price = prices.get(model).unwrap_or_else(|| {
-            tracing::warn!(
-                model,
-                as_of = prices.as_of,
-                "the price file has no such model: its calls count as free"
-            );
-            Price::default()
-        });
-        let metrics = Metrics::new(&tenants, model, losses).map_err(|e| format!("metrics: {e}"))?;
+        let price = prices.get(model);
+        if price.is_none() {
+            let as_of = &prices.as_of;
+            tracing::warn!(model, as_of, "the price file has no such model: its calls count as free");
+        }
+        let metrics = Metrics::new(&tenants, llm.provider(), model, losses);
+        let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
         let pipeline = Pipeline::new(settings, llm, price, metrics.clone());
         let body_timeout = settings.body_timeout;

@@ -60,6 +60,9 @@ pub struct Settings {
     /// File with the provider's API key [default: no key]
     #[arg(long, env = "AGENT_LLM_API_KEY_FILE", global = true)]
     pub llm_api_key_file: Option<PathBuf>,
+    /// The provider's name in telemetry, as OpenTelemetry's conventions have it
+    #[arg(long, env = "AGENT_LLM_PROVIDER", default_value = "openai", value_parser = plain_name, global = true)]
+    pub llm_provider: String,
     /// The model to ask; its price must stand in the price file
     #[arg(long, env = "AGENT_LLM_MODEL", default_value = "sim-small", global = true)]
     pub llm_model: String,
@@ -172,6 +175,15 @@ fn parse_file<T>(
 fn some_time(value: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(value).map_err(|e| e.to_string())?;
     if time.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(time) }
+}
+
+fn plain_name(value: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if value.len() <= 64 && value.chars().all(plain) {
+        Ok(value.to_owned())
+    } else {
+        Err("must be at most 64 ASCII letters, digits, '-', '_' or '.'".to_owned())
+    }
 }
 
 fn http_url(value: &str) -> Result<Url, String> {

@@ -33,8 +33,8 @@ impl Usage {
     }
 }
 
-/// List price of a model, in USD per million tokens. The default is free.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+/// List price of a model, in USD per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     input: f64,

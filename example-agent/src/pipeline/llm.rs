@@ -90,6 +90,8 @@ pub struct Completion {
     pub usage: Usage,
     /// Until the first piece of text.
     pub time_to_first_token: Duration,
+    /// Until the first piece of any kind, where the answer came as a stream.
+    pub time_to_first_chunk: Option<Duration>,
     /// Until the end.
     pub duration: Duration,
 }
@@ -100,6 +102,7 @@ pub struct LlmClient {
     http: reqwest::Client,
     url: Url,
     key: Option<header::HeaderValue>,
+    provider: String,
     model: String,
     timeout: Duration,
 }
@@ -153,9 +156,15 @@ impl LlmClient {
             http,
             url: url.parse().map_err(|e| format!("AGENT_LLM_BASE_URL: {url:?}: {e}"))?,
             key: settings.llm_api_key_file.as_ref().map(read_key).transpose()?,
+            provider: settings.llm_provider.clone(),
             model: settings.llm_model.clone(),
             timeout: settings.llm_timeout,
         })
+    }
+
+    /// The provider, as OpenTelemetry's conventions name it.
+    pub fn provider(&self) -> &str {
+        &self.provider
     }
 
     /// The model asked for.
@@ -226,6 +235,9 @@ async fn read_answer(mut response: reqwest::Response, started: Instant) -> Resul
     let (mut answer, mut received) = (Answer::default(), 0);
     let (mut events, mut plain) = (EventStream::default(), Vec::new());
     while let Some(bytes) = response.chunk().await.map_err(|e| LlmError::BrokenOff(e.without_url()))? {
+        if streamed {
+            answer.time_to_first_chunk.get_or_insert_with(|| started.elapsed());
+        }
         received += bytes.len();
         if received > MAX_RESPONSE_BYTES {
             return Err(LlmError::Invalid(format!("longer than {MAX_RESPONSE_BYTES} bytes")));
@@ -252,6 +264,7 @@ struct Answer {
     model: Option<String>,
     usage: Option<ReportedUsage>,
     time_to_first_token: Option<Duration>,
+    time_to_first_chunk: Option<Duration>,
 }
 
 impl Answer {
@@ -288,6 +301,7 @@ impl Answer {
             response_model: self.model,
             usage,
             time_to_first_token: self.time_to_first_token.unwrap_or(duration),
+            time_to_first_chunk: self.time_to_first_chunk,
             duration,
         })
     }

@@ -4,7 +4,7 @@ pub mod cost;
 pub mod llm;
 mod sse;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tracing::{Instrument as _, field::Empty, info_span};
 
@@ -16,7 +16,8 @@ use self::{
 use crate::{
     settings::Settings,
     telemetry::{
-        events::{CacheLookup, LlmCallCompleted},
+        events::{CacheLookup, LlmCallCompleted, LlmCallFailed},
+        gen_ai,
         metrics::Metrics,
         traces,
     },
@@ -44,13 +45,13 @@ pub struct Answer {
 pub struct Pipeline {
     cache: AnswerCache,
     llm: LlmClient,
-    price: Price,
+    price: Option<Price>,
     metrics: Arc<Metrics>,
 }
 
 impl Pipeline {
-    /// A pipeline for one model at one price.
-    pub fn new(settings: &Settings, llm: LlmClient, price: Price, metrics: Arc<Metrics>) -> Self {
+    /// A pipeline for one model at one price, if there is one for it.
+    pub fn new(settings: &Settings, llm: LlmClient, price: Option<Price>, metrics: Arc<Metrics>) -> Self {
         let cache = AnswerCache::new(llm.model().into(), settings.cache_ttl, settings.cache_max_bytes);
         Self { cache, llm, price, metrics }
     }
@@ -66,13 +67,18 @@ impl Pipeline {
             return Ok(Answer { text: known.text.clone(), tokens: 0, cost: NanoUsd(0), cached: true });
         }
         let completion = self.call_llm(query).await?;
-        let cost = self.price.cost(completion.usage);
+        let cost = self.price.map(|price| price.cost(completion.usage));
         LlmCallCompleted { tenant, model: self.model(), completion: &completion, cost }.emit(&self.metrics);
         // An empty answer was paid for, but is not worth repeating.
         if !completion.text.is_empty() {
             self.cache.insert(tenant.index, query, CachedAnswer { text: completion.text.clone() }).await;
         }
-        Ok(Answer { text: completion.text, tokens: completion.usage.total(), cost, cached: false })
+        Ok(Answer {
+            text: completion.text,
+            tokens: completion.usage.total(),
+            cost: cost.unwrap_or_default(),
+            cached: false,
+        })
     }
 
     async fn check_cache(&self, tenant: &Tenant, query: &str) -> Option<Arc<CachedAnswer>> {
@@ -88,7 +94,8 @@ impl Pipeline {
             "call_llm",
             otel.kind = "client",
             llm.model = self.model(),
-            gen_ai.operation.name = "chat",
+            gen_ai.operation.name = gen_ai::OPERATION,
+            gen_ai.provider.name = self.llm.provider(),
             gen_ai.request.model = self.model(),
             gen_ai.response.model = Empty,
             gen_ai.usage.input_tokens = Empty,
@@ -96,6 +103,7 @@ impl Pipeline {
             server.address = self.llm.server_address(),
             server.port = i64::from(self.llm.server_port()),
         );
+        let started = Instant::now();
         let result = self.llm.complete(query).instrument(span.clone()).await;
         match &result {
             Ok(completion) => {
@@ -106,7 +114,10 @@ impl Pipeline {
                 span.record("gen_ai.usage.input_tokens", completion.usage.input.cast_signed());
                 span.record("gen_ai.usage.output_tokens", completion.usage.output.cast_signed());
             }
-            Err(error) => traces::record_error(&span, error.error_type(), error),
+            Err(error) => {
+                traces::record_error(&span, error.error_type(), error);
+                LlmCallFailed { model: self.model(), error, duration: started.elapsed() }.emit(&self.metrics);
+            }
         }
         result
     }

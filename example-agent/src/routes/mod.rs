@@ -1,6 +1,7 @@
 //! The two listeners' routes. All errors of all routes have the same JSON body.
 mod body;
 mod health;
+mod metrics;
 mod observe;
 mod query;
 
@@ -11,7 +12,7 @@ use axum::{
     extract::{Request, State},
     http::{HeaderValue, header},
     middleware::{self, Next},
-    response::{IntoResponse as _, Response},
+    response::Response,
     routing::{get, post},
 };
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     App,
     error::{ApiError, ErrorType, complete},
-    telemetry::{exposition, metrics::QUERY_ENDPOINT},
+    telemetry::metrics::QUERY_ENDPOINT,
 };
 
 const HEALTHZ: &str = "/healthz";
@@ -44,24 +45,13 @@ pub fn api(app: Arc<App>) -> Router {
 /// What operators see. Not counted: it is not the agent's work.
 pub fn admin(app: Arc<App>) -> Router {
     Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics::metrics))
         .route(HEALTHZ, get(health::healthz))
         .route(READYZ, get(health::readyz))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(json_errors))
         .with_state(app)
-}
-
-async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match tokio::task::spawn_blocking(move || app.metrics.render()).await {
-        Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
-        Err(error) => {
-            let message = "The metrics could not be rendered: see the agent's log.";
-            tracing::error!(error = %error, "metrics could not be rendered");
-            ApiError::new(ErrorType::Internal, message).into_response()
-        }
-    }
 }
 
 async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {

@@ -113,6 +113,8 @@ impl Drop for Report {
         let error = outcome.as_ref().err();
         let tenant = scope.tenant.get().cloned().unwrap_or_else(|| app.tenants.other());
         let (cached, cost) = scope.answered.get().copied().unwrap_or_default();
+        let context = span_context(&scope.span);
+        let trace = context.is_sampled().then(|| context.trace_id());
         scope.span.in_scope(|| {
             if let Some(error) = error.filter(|error| error.kind.is_fault()) {
                 traces::record_failure(&scope.span, error.kind, error.log_message(), error.stack());
@@ -127,6 +129,7 @@ impl Drop for Report {
                 error,
                 cached,
                 cost,
+                trace,
             }
             .emit(&app.metrics);
         });
@@ -216,7 +219,10 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::{settings::Cli, telemetry::Losses};
+    use crate::{
+        settings::Cli,
+        telemetry::{Losses, exposition::Format},
+    };
 
     async fn defect() -> &'static str {
         panic!("boom")
@@ -236,7 +242,7 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["error"]["type"], "internal");
         assert!(!body.to_string().contains("boom"), "the caller sees no insides: {body}");
-        let metrics = app.metrics.render();
+        let metrics = app.metrics.render(Format::Text);
         assert!(
             metrics.contains("agent_errors_total{error_type=\"internal\",tenant_id=\"other\"} 1\n"),
             "{metrics}"

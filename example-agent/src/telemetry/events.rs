@@ -2,12 +2,16 @@
 //! disagree. The lines get request, tenant and trace from the request's span.
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use opentelemetry::trace::TraceId;
+use tracing::{debug, error, info, warn};
 
 use super::metrics::{Metrics, Status};
 use crate::{
     error::ApiError,
-    pipeline::{cost::NanoUsd, llm::Completion},
+    pipeline::{
+        cost::NanoUsd,
+        llm::{Completion, LlmError},
+    },
     tenants::Tenant,
 };
 
@@ -58,24 +62,49 @@ pub struct LlmCallCompleted<'a> {
     pub model: &'a str,
     /// Its answer.
     pub completion: &'a Completion,
-    /// What it cost.
-    pub cost: NanoUsd,
+    /// What it cost, if the model has a price.
+    pub cost: Option<NanoUsd>,
 }
 
 impl LlmCallCompleted<'_> {
     /// Counts tokens and cost, and writes the log line.
     pub fn emit(self, metrics: &Metrics) {
+        metrics.llm_answered(self.tenant, self.completion, self.cost);
         let Completion { usage, time_to_first_token, duration, .. } = self.completion;
-        metrics.llm_call(self.tenant, *usage, self.cost);
         info!(
             model = self.model,
             input_tokens = usage.input,
             output_tokens = usage.output,
             tokens = usage.total(),
-            cost_usd = self.cost.as_usd(),
+            cost_usd = self.cost.unwrap_or_default().as_usd(),
             ttft_seconds = time_to_first_token.as_secs_f64(),
             duration_seconds = duration.as_secs_f64(),
             "llm call completed"
+        );
+    }
+}
+
+/// The model has not answered. Its request's failure, if it comes to that, has a line and a count of its own.
+pub struct LlmCallFailed<'a> {
+    /// The model asked for.
+    pub model: &'a str,
+    /// Why not.
+    pub error: &'a LlmError,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl LlmCallFailed<'_> {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        let error_type = self.error.error_type();
+        metrics.llm_failed(error_type, self.duration);
+        debug!(
+            model = self.model,
+            error_type = error_type.as_str(),
+            error_message = self.error.to_string(),
+            duration_seconds = self.duration.as_secs_f64(),
+            "llm call failed"
         );
     }
 }
@@ -120,6 +149,8 @@ pub struct RequestCompleted<'a> {
     pub cached: bool,
     /// What it cost.
     pub cost: NanoUsd,
+    /// Its trace, where that can be found later.
+    pub trace: Option<TraceId>,
 }
 
 impl RequestCompleted<'_> {
@@ -130,7 +161,7 @@ impl RequestCompleted<'_> {
             Some(error) if error.kind.is_fault() => Status::Error,
             Some(_) => Status::Rejected,
         };
-        metrics.request(self.method, self.endpoint, self.tenant, status, self.duration);
+        metrics.request(self.method, self.endpoint, self.tenant, status, self.duration, self.trace);
         let (status, duration_seconds) = (status.as_str(), self.duration.as_secs_f64());
         let (cached, cost_usd) = (self.cached, self.cost.as_usd());
         match self.error {

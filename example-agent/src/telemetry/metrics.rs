@@ -1,4 +1,4 @@
-//! Every metric of the agent, declared once, and the handles that count.
+//! The handles that count.
 //!
 //! An instance has its own recorder, so that tests can run several agents in one process. The series of the tenants
 //! in the file exist from the start with the value 0: a counter that first appears with its first increase hides
@@ -9,84 +9,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString};
+use metrics::{Counter, Gauge, KeyName, Recorder as _, SharedString};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use opentelemetry::trace::TraceId;
 
-use super::{Losses, exposition, hit_rate::HitRate};
+use super::{
+    Losses,
+    declared::{
+        ACTIVE_CONNECTIONS, ALL, API_COST, BUILD_INFO, CACHE_HIT_RATE, CACHE_REQUESTS, DURATION, ERRORS,
+        Kind, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS, SPANS_DROPPED, counter, gauge,
+        histogram,
+    },
+    exemplars::DurationSeries,
+    exposition::{self, Format},
+    gen_ai::GenAi,
+    hit_rate::HitRate,
+};
 use crate::{
     error::ErrorType,
-    pipeline::{
-        RESPONSE_CACHE,
-        cost::{NanoUsd, Usage},
-    },
+    pipeline::{RESPONSE_CACHE, cost::NanoUsd, llm::Completion},
     tenants::{Tenant, Tenants},
 };
-
-/// What kind of metric it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    /// Counts whole things.
-    Counter,
-    /// A counter with fractions, kept in billionths because the recorder counts in whole numbers.
-    NanoCounter,
-    /// Goes up and down.
-    Gauge,
-    /// Cumulative buckets with these upper bounds, and `+Inf`.
-    Histogram(&'static [f64]),
-}
-
-/// A metric as `/metrics` shows it.
-#[derive(Debug)]
-pub struct Declared {
-    /// Its name.
-    pub name: &'static str,
-    /// Its help text.
-    pub help: &'static str,
-    /// Its kind.
-    pub kind: Kind,
-    /// The names of its labels.
-    pub labels: &'static [&'static str],
-}
-
-macro_rules! declare {
-    ($($id:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
-        $(#[doc = $help] pub const $id: Declared =
-            Declared { name: $name, help: $help, kind: $kind, labels: &[$($label),*] };)*
-        /// All of them.
-        pub const ALL: &[Declared] = &[$($id),*];
-    };
-}
-
-/// Upper bounds in seconds of the request durations: 2 is there for the alert on the 95th percentile.
-pub const DURATION_BUCKETS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0];
-
-declare! {
-    REQUESTS = "agent_requests_total", Kind::Counter, ["method", "endpoint", "status", "tenant_id"],
-        "Requests by outcome: success, error (the agent's or its provider's fault), rejected (the caller's).";
-    DURATION = "agent_request_duration_seconds", Kind::Histogram(&DURATION_BUCKETS),
-        ["method", "endpoint", "tenant_id"],
-        "Wall time of a request in seconds, also when the caller hangs up.";
-    ERRORS = "agent_errors_total", Kind::Counter, ["error_type", "tenant_id"],
-        "Requests with status error, by what went wrong.";
-    CACHE_HIT_RATE = "agent_cache_hit_rate", Kind::Gauge, ["cache_type"],
-        "Cache hits in percent (0 to 100) of the look-ups of the last five minutes. Absent without look-ups.";
-    CACHE_REQUESTS = "agent_cache_requests_total", Kind::Counter, ["cache_type", "result", "tenant_id"],
-        "Cache look-ups by result: hit or miss.";
-    API_COST = "agent_api_cost_usd_total", Kind::NanoCounter, ["model", "tenant_id"],
-        "Cost of the model provider's calls in US dollars, at the list prices of the price file.";
-    LLM_TOKENS = "agent_llm_tokens_total", Kind::Counter, ["model", "tenant_id", "direction"],
-        "Tokens as the model provider reports them, by direction: input or output.";
-    ACTIVE_CONNECTIONS = "agent_active_connections", Kind::Gauge, [],
-        "Open connections to the API.";
-    LOG_LINES_DROPPED = "agent_log_lines_dropped_total", Kind::Counter, [],
-        "Log lines lost because a queue was full or a write failed.";
-    SPANS_DROPPED = "agent_spans_dropped_total", Kind::Counter, [],
-        "Spans lost because the queue was full or the collector did not take them.";
-    BUILD_INFO = "agent_build_info", Kind::Gauge, ["version"],
-        "Always 1; the version is in the label.";
-}
 
 /// The outcome of a request, in logs and the `status` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +60,12 @@ impl Status {
 /// The route whose series exist from the start.
 pub const QUERY_ENDPOINT: &str = "/v1/query";
 const QUERY_METHOD: &str = "POST";
-static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 /// Handles of one tenant's series.
 #[derive(Debug)]
 struct TenantSeries {
     queries: [Counter; Status::ALL.len()],
-    duration: Histogram,
+    duration: DurationSeries,
     errors: [Counter; ErrorType::FAULTS.len()],
     hits: Counter,
     misses: Counter,
@@ -136,6 +80,8 @@ pub struct Metrics {
     handle: PrometheusHandle,
     /// By [`Tenant::index`].
     tenants: Vec<TenantSeries>,
+    gen_ai: GenAi,
+    unpriced_calls: Counter,
     hit_rate: HitRate,
     hit_rate_gauge: Gauge,
     connections: Gauge,
@@ -152,8 +98,8 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Registers everything for these tenants and this model.
-    pub fn new(tenants: &Tenants, model: &str, losses: Losses) -> Result<Self, BuildError> {
+    /// Registers everything for these tenants and this model of this provider.
+    pub fn new(tenants: &Tenants, provider: &str, model: &str, losses: Losses) -> Result<Self, BuildError> {
         let mut builder = PrometheusBuilder::new();
         for metric in ALL {
             if let Kind::Histogram(buckets) = metric.kind {
@@ -178,6 +124,8 @@ impl Metrics {
         Ok(Self {
             handle: recorder.handle(),
             tenants: tenants.all().iter().map(|t| TenantSeries::new(&recorder, t, &model)).collect(),
+            gen_ai: GenAi::new(provider, model.clone()),
+            unpriced_calls: counter(&recorder, &LLM_UNPRICED_CALLS, &[model]),
             hit_rate: HitRate::new(Instant::now()),
             hit_rate_gauge,
             connections: gauge(&recorder, &ACTIVE_CONNECTIONS, &[]),
@@ -189,7 +137,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a request that is over.
+    /// Counts a request that is over. `trace` is its trace, where that can be found later.
     pub fn request(
         &self,
         method: &'static str,
@@ -197,12 +145,13 @@ impl Metrics {
         tenant: &Tenant,
         status: Status,
         took: Duration,
+        trace: Option<TraceId>,
     ) {
         let seconds = took.as_secs_f64();
         if (method, endpoint) == (QUERY_METHOD, QUERY_ENDPOINT) {
             let series = &self.tenants[tenant.index];
             series.queries[status as usize].increment(1);
-            series.duration.record(seconds);
+            series.duration.record(seconds, trace);
             return;
         }
         let (method, endpoint, tenant) =
@@ -227,12 +176,21 @@ impl Metrics {
         self.hit_rate.record(hit, Instant::now());
     }
 
-    /// Counts what a call of the model took.
-    pub fn llm_call(&self, tenant: &Tenant, usage: Usage, cost: NanoUsd) {
+    /// Counts a call of the model that was answered; without a price its cost is unknown.
+    pub fn llm_answered(&self, tenant: &Tenant, completion: &Completion, cost: Option<NanoUsd>) {
         let series = &self.tenants[tenant.index];
-        series.input_tokens.increment(usage.input);
-        series.output_tokens.increment(usage.output);
-        series.cost.increment(cost.0);
+        series.input_tokens.increment(completion.usage.input);
+        series.output_tokens.increment(completion.usage.output);
+        match cost {
+            Some(cost) => series.cost.increment(cost.0),
+            None => self.unpriced_calls.increment(1),
+        }
+        self.gen_ai.answered(&self.recorder, completion);
+    }
+
+    /// Counts a call of the model that failed.
+    pub fn llm_failed(&self, kind: ErrorType, took: Duration) {
+        self.gen_ai.failed(&self.recorder, kind, took.as_secs_f64());
     }
 
     /// Counts a connection to the API as open until the guard is dropped.
@@ -241,13 +199,20 @@ impl Metrics {
         OpenConnection(self.connections.clone())
     }
 
-    /// The Prometheus text. Takes milliseconds with many series: keep it off the threads that serve requests.
-    pub fn render(&self) -> String {
+    /// What `/metrics` shows. Takes milliseconds with many series: keep it off the threads that serve requests.
+    pub fn render(&self, format: Format) -> String {
         self.hit_rate_gauge.set(self.hit_rate.percent(Instant::now()).unwrap_or(f64::NAN));
         self.log_lines_dropped.absolute(self.losses.log_lines());
         self.spans_dropped.absolute(self.losses.spans.load(Ordering::Relaxed));
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
-        exposition::text(&self.handle.render())
+        let recorded = self.handle.render();
+        match format {
+            Format::Text => exposition::text(&recorded),
+            Format::OpenMetrics => {
+                let exemplars = self.tenants.iter().flat_map(|series| series.duration.exemplars()).collect();
+                exposition::open_metrics(&recorded, &exemplars)
+            }
+        }
     }
 
     /// Moves samples into their buckets, which otherwise only a scrape does: without one they would pile up.
@@ -280,9 +245,8 @@ impl TenantSeries {
                 let labels = [QUERY_METHOD.into(), QUERY_ENDPOINT.into(), status.as_str().into(), id.clone()];
                 counter(recorder, &REQUESTS, &labels)
             }),
-            duration: histogram(
+            duration: DurationSeries::new(
                 recorder,
-                &DURATION,
                 &[QUERY_METHOD.into(), QUERY_ENDPOINT.into(), id.clone()],
             ),
             errors: ErrorType::FAULTS
@@ -294,22 +258,4 @@ impl TenantSeries {
             output_tokens: tokens("output"),
         }
     }
-}
-
-fn key(metric: &Declared, values: &[SharedString]) -> Key {
-    assert_eq!(metric.labels.len(), values.len(), "{} takes other labels", metric.name);
-    let labels = metric.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value.clone()));
-    Key::from_parts(metric.name, labels.collect::<Vec<_>>())
-}
-
-fn counter(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Counter {
-    recorder.register_counter(&key(metric, values), &METADATA)
-}
-
-fn gauge(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Gauge {
-    recorder.register_gauge(&key(metric, values), &METADATA)
-}
-
-fn histogram(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Histogram {
-    recorder.register_histogram(&key(metric, values), &METADATA)
 }

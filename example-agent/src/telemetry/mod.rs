@@ -1,6 +1,9 @@
 //! Metrics, logs and traces. Nothing here may make a request wait: queues are bounded, what does not fit is counted.
+pub mod declared;
 pub mod events;
+mod exemplars;
 pub mod exposition;
+pub mod gen_ai;
 mod hit_rate;
 mod log_files;
 pub mod logs;

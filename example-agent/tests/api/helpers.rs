@@ -290,3 +290,24 @@ pub(crate) fn log_files(directory: &Path) -> Vec<Value> {
     let files = std::fs::read_dir(directory).into_iter().flatten();
     files.flat_map(|file| parse_lines(&std::fs::read_to_string(file.unwrap().path()).unwrap())).collect()
 }
+
+/// A page of the documentation.
+pub(crate) fn document(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The rows, without their heads, of the tables whose first column has this title.
+pub(crate) fn table_rows(markdown: &str, title: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let mut rows = Vec::new();
+    let mut lines = markdown.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with('|') && cells(line)[0] == title {
+            rows.extend(lines.by_ref().take_while(|line| line.starts_with('|')).skip(1).map(cells));
+        }
+    }
+    rows
+}

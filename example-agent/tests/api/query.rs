@@ -79,7 +79,4 @@ async fn both_sides_have_probes_and_only_the_admin_side_has_metrics() {
     assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = metrics.text().await.unwrap();
     assert!(!text.contains("healthz"), "probes are not counted");
-    for metric in example_agent::telemetry::metrics::ALL {
-        assert!(text.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
-    }
 }

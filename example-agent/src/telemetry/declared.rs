@@ -1,0 +1,130 @@
+//! Every metric of the agent, declared once: name, kind, labels, buckets and help. `docs/metrics.md` lists them, and a
+//! test compares the two with what a running agent shows.
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString};
+use metrics_exporter_prometheus::PrometheusRecorder;
+
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+/// What kind of metric it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Counts whole things.
+    Counter,
+    /// A counter with fractions, kept in billionths because the recorder counts in whole numbers.
+    NanoCounter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative buckets with these upper bounds, and `+Inf`.
+    Histogram(&'static [f64]),
+}
+
+/// A metric as `/metrics` shows it.
+#[derive(Debug)]
+pub struct Declared {
+    /// Its name.
+    pub name: &'static str,
+    /// Its help text.
+    pub help: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// The names of its labels. One whose value is empty is left out of a series.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! declare {
+    ($($id:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
+        $(#[doc = $help] pub const $id: Declared =
+            Declared { name: $name, help: $help, kind: $kind, labels: &[$($label),*] };)*
+        /// All of them.
+        pub const ALL: &[Declared] = &[$($id),*];
+    };
+}
+
+/// Upper bounds in seconds of the request durations: 2 is there for the alert on the 95th percentile.
+pub const DURATION_BUCKETS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0];
+/// Upper bounds in seconds that OpenTelemetry's conventions for generative AI ask for: 0.01·2ⁿ.
+pub const GEN_AI_SECONDS_BUCKETS: [f64; 14] =
+    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+/// Upper bounds in tokens that the same conventions ask for: 4ⁿ.
+pub const GEN_AI_TOKEN_BUCKETS: [f64; 14] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+
+declare! {
+    REQUESTS = "agent_requests_total", Kind::Counter, ["method", "endpoint", "status", "tenant_id"],
+        "Requests by outcome: success, error (the agent's or its provider's fault), rejected (the caller's).";
+    DURATION = "agent_request_duration_seconds", Kind::Histogram(&DURATION_BUCKETS),
+        ["method", "endpoint", "tenant_id"],
+        "Wall time of a request in seconds, also when the caller hangs up.";
+    ERRORS = "agent_errors_total", Kind::Counter, ["error_type", "tenant_id"],
+        "Requests with status error, by what went wrong.";
+    CACHE_HIT_RATE = "agent_cache_hit_rate", Kind::Gauge, ["cache_type"],
+        "Cache hits in percent (0 to 100) of the look-ups of the last five minutes. Absent without look-ups.";
+    CACHE_REQUESTS = "agent_cache_requests_total", Kind::Counter, ["cache_type", "result", "tenant_id"],
+        "Cache look-ups by result: hit or miss.";
+    API_COST = "agent_api_cost_usd_total", Kind::NanoCounter, ["model", "tenant_id"],
+        "Cost of the model provider's calls in US dollars, at the list prices of the price file.";
+    LLM_TOKENS = "agent_llm_tokens_total", Kind::Counter, ["model", "tenant_id", "direction"],
+        "Tokens as the model provider reports them, by direction: input or output.";
+    ACTIVE_CONNECTIONS = "agent_active_connections", Kind::Gauge, [],
+        "Open connections to the API.";
+    LLM_UNPRICED_CALLS = "agent_llm_unpriced_calls_total", Kind::Counter, ["model"],
+        "Calls of a model that the price file does not have: their cost is missing from the cost metric.";
+    GEN_AI_DURATION = "gen_ai_client_operation_duration_seconds", Kind::Histogram(&GEN_AI_SECONDS_BUCKETS),
+        ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model",
+         "error_type"],
+        "Time of a call of the model until its answer was complete or it failed.";
+    GEN_AI_TOKENS = "gen_ai_client_token_usage", Kind::Histogram(&GEN_AI_TOKEN_BUCKETS),
+        ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model",
+         "gen_ai_token_type"],
+        "Tokens of a call of the model as its provider reports them, by type: input or output.";
+    GEN_AI_FIRST_CHUNK = "gen_ai_client_operation_time_to_first_chunk_seconds",
+        Kind::Histogram(&GEN_AI_SECONDS_BUCKETS),
+        ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model"],
+        "Time from the call of the model to the first chunk of its answer, where the answer is streamed.";
+    LOG_LINES_DROPPED = "agent_log_lines_dropped_total", Kind::Counter, [],
+        "Log lines lost because a queue was full or a write failed.";
+    SPANS_DROPPED = "agent_spans_dropped_total", Kind::Counter, [],
+        "Spans lost because the queue was full or the collector did not take them.";
+    BUILD_INFO = "agent_build_info", Kind::Gauge, ["version"],
+        "Always 1; the version is in the label.";
+}
+
+fn key(metric: &Declared, values: &[SharedString]) -> Key {
+    assert_eq!(metric.labels.len(), values.len(), "{} takes other labels", metric.name);
+    let labels = metric.labels.iter().zip(values).filter(|(_, value)| !value.is_empty());
+    let labels = labels.map(|(name, value)| Label::new(*name, value.clone()));
+    Key::from_parts(metric.name, labels.collect::<Vec<_>>())
+}
+
+/// The counter with these label values.
+pub(super) fn counter(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Counter {
+    recorder.register_counter(&key(metric, values), &METADATA)
+}
+
+/// The gauge with these label values.
+pub(super) fn gauge(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Gauge {
+    recorder.register_gauge(&key(metric, values), &METADATA)
+}
+
+/// The histogram with these label values.
+pub(super) fn histogram(
+    recorder: &PrometheusRecorder,
+    metric: &Declared,
+    values: &[SharedString],
+) -> Histogram {
+    recorder.register_histogram(&key(metric, values), &METADATA)
+}

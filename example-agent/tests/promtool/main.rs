@@ -1,0 +1,52 @@
+//! What Prometheus's own linter says of `/metrics`: nothing. Listed as ignored where there is no promtool.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
+use std::{
+    env,
+    ffi::OsString,
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use clap::Parser as _;
+use example_agent::{
+    App,
+    error::ErrorType,
+    settings::Cli,
+    telemetry::{Losses, exposition::Format},
+};
+use libtest_mimic::{Arguments, Failed, Trial, run};
+
+fn main() -> ExitCode {
+    let promtool = promtool();
+    let missing = promtool.is_none();
+    let trial = Trial::test("promtool_check_metrics_finds_nothing", move || check(&promtool.unwrap()));
+    run(&Arguments::from_args(), vec![trial.with_ignored_flag(missing)]).exit_code()
+}
+
+/// On the path, or where `make setup` puts it.
+fn promtool() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let kit = set("AGENT_KIT_CACHE").or_else(|| Some(cache?.join("agent-observability-kit")));
+    let path: OsString = env::var_os("PATH").unwrap_or_default();
+    let directories = env::split_paths(&path).chain(kit.map(|kit| kit.join("bin")));
+    directories.map(|directory| directory.join("promtool")).find(|file| file.is_file())
+}
+
+fn check(promtool: &PathBuf) -> Result<(), Failed> {
+    let app = App::new(&Cli::parse_from(["example-agent"]).settings, Losses::default())?;
+    app.metrics.llm_failed(ErrorType::UpstreamTimeout, Duration::from_secs(1));
+    let text = app.metrics.render(Format::Text);
+    let mut command = Command::new(promtool);
+    let command = command.args(["check", "metrics"]).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().unwrap().write_all(text.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let said = [output.stdout, output.stderr].concat();
+    if output.status.success() && said.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{}: {}", output.status, String::from_utf8_lossy(&said)).into())
+}
