@@ -19,7 +19,7 @@ use crate::{
     lifecycle::Lifecycle,
     pipeline::{Pipeline, llm::LlmClient},
     settings::Settings,
-    telemetry::{Losses, metrics::Metrics},
+    telemetry::{Handles, metrics::Metrics},
     tenants::Tenants,
 };
 
@@ -32,6 +32,8 @@ pub struct App {
     pub pipeline: Pipeline,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What it tells about itself otherwise.
+    pub telemetry: Handles,
     /// Serving, or on the way to the end.
     pub lifecycle: Lifecycle,
     /// How long a body may take to arrive.
@@ -40,7 +42,7 @@ pub struct App {
 
 impl App {
     /// Reads the files the settings name. The error is one line.
-    pub fn new(settings: &Settings, losses: Losses) -> Result<Self, String> {
+    pub fn new(settings: &Settings, telemetry: Handles) -> Result<Self, String> {
         let (tenants, prices) = (settings.tenants()?, settings.prices()?);
         let llm = LlmClient::new(settings)?;
         let model = llm.model();
@@ -49,11 +51,11 @@ impl App {
             let as_of = &prices.as_of;
             tracing::warn!(model, as_of, "the price file has no such model: its calls count as free");
         }
-        let metrics = Metrics::new(&tenants, llm.provider(), model, losses);
+        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.losses.clone());
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
         let pipeline = Pipeline::new(settings, llm, price, metrics.clone());
         let body_timeout = settings.body_timeout;
-        Ok(Self { tenants, pipeline, metrics, lifecycle: Lifecycle::default(), body_timeout })
+        Ok(Self { tenants, pipeline, metrics, telemetry, lifecycle: Lifecycle::default(), body_timeout })
     }
 }

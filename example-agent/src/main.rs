@@ -44,7 +44,7 @@ fn serve(settings: &Settings, runtime: &Runtime) {
     };
     log_panics();
     let stop = |code, message: &str| -> ! { fail(code, message) };
-    let app = App::new(settings, telemetry.losses.clone()).unwrap_or_else(|e| stop(EXIT_USAGE, &e));
+    let app = App::new(settings, telemetry.handles.clone()).unwrap_or_else(|e| stop(EXIT_USAGE, &e));
     let deadline = runtime.block_on(async {
         let end = end_signal();
         let server = Server::bind(settings, app).await.unwrap_or_else(|e| stop(EXIT_FAILURE, &e.to_string()));

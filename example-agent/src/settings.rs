@@ -8,7 +8,11 @@ use std::{
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::Resettable};
 use reqwest::Url;
 
-use crate::{pipeline::cost::Prices, telemetry::logs::LogLevels, tenants::Tenants};
+use crate::{
+    pipeline::cost::Prices,
+    telemetry::{log_policy::TierLevels, logs::LogLevels},
+    tenants::Tenants,
+};
 
 /// The exit code for bad settings (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -84,6 +88,13 @@ pub struct Settings {
     /// What is logged: a level, or target=level pairs
     #[arg(long, env = "AGENT_LOG", default_value = "info", value_parser = str::parse::<LogLevels>, global = true)]
     pub log: LogLevels,
+    /// Share of requests whose lines below WARN are written, 0 to 1
+    #[arg(long, env = "AGENT_LOG_SAMPLE_RATIO", default_value = "1.0", value_parser = ratio, global = true)]
+    pub log_sample_ratio: f64,
+    /// Tiers of tenants whose requests are logged in more detail than the rest
+    #[arg(long, env = "AGENT_LOG_TIER_LEVELS", default_value = "vip=debug", global = true,
+          value_parser = str::parse::<TierLevels>)]
+    pub log_tier_levels: TierLevels,
     /// Directory for hourly log files [default: standard output only]
     #[arg(long, env = "AGENT_LOG_DIR", global = true)]
     pub log_dir: Option<PathBuf>,

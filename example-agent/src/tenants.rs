@@ -15,6 +15,20 @@ pub enum Tier {
     Free,
 }
 
+impl Tier {
+    /// All of them, in the order of their values.
+    pub const ALL: [Self; 3] = [Self::Vip, Self::Standard, Self::Free];
+
+    /// The name in files, logs and spans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vip => "vip",
+            Self::Standard => "standard",
+            Self::Free => "free",
+        }
+    }
+}
+
 /// One tenant, or the stand-in for everybody who is none.
 #[derive(Debug)]
 pub struct Tenant {
@@ -29,12 +43,7 @@ pub struct Tenant {
 impl Tenant {
     /// The tier in logs and spans.
     pub fn tier_name(&self) -> &'static str {
-        match self.tier {
-            Some(Tier::Vip) => "vip",
-            Some(Tier::Standard) => "standard",
-            Some(Tier::Free) => "free",
-            None => "none",
-        }
+        self.tier.map_or("none", Tier::name)
     }
 }
 

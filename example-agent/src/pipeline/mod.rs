@@ -16,7 +16,7 @@ use self::{
 use crate::{
     settings::Settings,
     telemetry::{
-        events::{CacheLookup, LlmCallCompleted, LlmCallFailed},
+        events::{AnswerKept, CacheLookup, LlmCallCompleted, LlmCallFailed, LlmCallStarted},
         gen_ai,
         metrics::Metrics,
         traces,
@@ -72,6 +72,7 @@ impl Pipeline {
         // An empty answer was paid for, but is not worth repeating.
         if !completion.text.is_empty() {
             self.cache.insert(tenant.index, query, CachedAnswer { text: completion.text.clone() }).await;
+            AnswerKept { cache_type: RESPONSE_CACHE, answer: &completion.text }.emit();
         }
         Ok(Answer {
             text: completion.text,
@@ -103,6 +104,7 @@ impl Pipeline {
             server.address = self.llm.server_address(),
             server.port = i64::from(self.llm.server_port()),
         );
+        LlmCallStarted { model: self.model(), server_address: self.llm.server_address() }.emit();
         let started = Instant::now();
         let result = self.llm.complete(query).instrument(span.clone()).await;
         match &result {

@@ -1,6 +1,7 @@
 //! The two listeners' routes. All errors of all routes have the same JSON body.
 mod body;
 mod health;
+mod log_policy;
 mod metrics;
 mod observe;
 mod query;
@@ -46,6 +47,7 @@ pub fn api(app: Arc<App>) -> Router {
 pub fn admin(app: Arc<App>) -> Router {
     Router::new()
         .route("/metrics", get(metrics::metrics))
+        .route("/log-policy", get(log_policy::get).put(log_policy::put))
         .route(HEALTHZ, get(health::healthz))
         .route(READYZ, get(health::readyz))
         .fallback(not_found)

@@ -24,7 +24,7 @@ use crate::{
     lifecycle::Phase,
     pipeline::cost::NanoUsd,
     telemetry::{
-        REQUEST_SPAN,
+        LOG_SAMPLED, REQUEST_SPAN,
         events::{RequestCompleted, RequestFailed},
         traces,
     },
@@ -55,15 +55,18 @@ impl RequestScope {
             trace_id = Empty,
             span_id = Empty,
             endpoint,
+            log_sampled = Empty,
         );
         debug_assert!(span.metadata().is_none_or(|meta| meta.name() == REQUEST_SPAN));
         let caller = opentelemetry::global::get_text_map_propagator(|propagator| {
             propagator.extract(&HeaderExtractor(headers))
         });
+        let caller_context = caller.span().span_context().clone();
         // Fails only where no tracer is installed, as in tests.
         let _ = span.set_parent(caller);
         let context = span_context(&span);
         if context.is_valid() {
+            span.record(LOG_SAMPLED, app.telemetry.log_policy.get().keeps(&context, &caller_context));
             span.record("trace_id", context.trace_id().to_string());
             span.record("span_id", context.span_id().to_string());
         }
@@ -221,7 +224,7 @@ mod tests {
     use super::*;
     use crate::{
         settings::Cli,
-        telemetry::{Losses, exposition::Format},
+        telemetry::{Handles, exposition::Format},
     };
 
     async fn defect() -> &'static str {
@@ -230,8 +233,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer_and_a_counted_error() {
-        let app =
-            Arc::new(App::new(&Cli::parse_from(["example-agent"]).settings, Losses::default()).unwrap());
+        let settings = Cli::parse_from(["example-agent"]).settings;
+        let app = Arc::new(App::new(&settings, Handles::new(&settings)).unwrap());
         let routes = Router::new()
             .route("/v1/query", post(defect))
             .layer(middleware::from_fn_with_state(app.clone(), observe))

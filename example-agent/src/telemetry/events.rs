@@ -5,7 +5,10 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use tracing::{debug, error, info, warn};
 
-use super::metrics::{Metrics, Status};
+use super::{
+    log_policy::LogPolicy,
+    metrics::{Metrics, Status},
+};
 use crate::{
     error::ApiError,
     pipeline::{
@@ -17,6 +20,19 @@ use crate::{
 
 /// How much of a question stands in the log, in characters.
 const PREVIEW_CHARS: usize = 100;
+
+/// Which lines are written has been changed.
+pub struct LogPolicyChanged {
+    /// From now on.
+    pub policy: LogPolicy,
+}
+
+impl LogPolicyChanged {
+    /// Writes the log line.
+    pub fn emit(self) {
+        info!(log_policy = %self.policy.to_json(), "log policy changed");
+    }
+}
 
 /// A valid question has arrived.
 pub struct RequestStarted<'a> {
@@ -45,12 +61,44 @@ pub struct CacheLookup<'a> {
 }
 
 impl CacheLookup<'_> {
-    /// Counts it; a hit has a log line too.
+    /// Counts it and writes the log line; a miss is of interest in detail only.
     pub fn emit(self, metrics: &Metrics) {
         metrics.cache_lookup(self.tenant, self.hit);
         if self.hit {
             info!(cache_type = self.cache_type, "cache hit");
+        } else {
+            debug!(cache_type = self.cache_type, "cache miss");
         }
+    }
+}
+
+/// An answer has been put into the cache.
+pub struct AnswerKept<'a> {
+    /// Which cache.
+    pub cache_type: &'static str,
+    /// The answer.
+    pub answer: &'a str,
+}
+
+impl AnswerKept<'_> {
+    /// Writes the log line.
+    pub fn emit(self) {
+        debug!(cache_type = self.cache_type, answer_bytes = self.answer.len(), "answer kept");
+    }
+}
+
+/// The model is being asked.
+pub struct LlmCallStarted<'a> {
+    /// The model asked.
+    pub model: &'a str,
+    /// Where its provider is.
+    pub server_address: &'a str,
+}
+
+impl LlmCallStarted<'_> {
+    /// Writes the log line.
+    pub fn emit(self) {
+        debug!(model = self.model, server_address = self.server_address, "llm call started");
     }
 }
 

@@ -4,22 +4,14 @@ use std::{
     collections::HashMap,
     io::{self, Write},
     str::FromStr,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
-use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter, subscriber::Interest};
+use tracing::{Metadata, Subscriber};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_bunyan_formatter::{BunyanFormattingLayer, JsonStorageLayer, SkipFieldError};
-use tracing_subscriber::{
-    Layer,
-    filter::Targets,
-    fmt::MakeWriter,
-    layer::{Context, Filter},
-    registry::LookupSpan,
-};
+use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, registry::LookupSpan};
 
-use super::{Losses, REQUEST_SPAN, log_files};
+use super::{Handles, LOG_SAMPLED, log_files, log_filter::LogFilter};
 use crate::settings::Settings;
 
 /// Lines that may wait for a slow target: about 16 MiB.
@@ -27,8 +19,6 @@ const QUEUE_LINES: usize = 16_384;
 /// What libraries say below a warning is of no use to who runs the agent; `AGENT_LOG` can still ask for it.
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,opentelemetry=warn,opentelemetry_sdk=warn,\
     opentelemetry_otlp=warn,opentelemetry_http=warn,reqwest=warn,rustls=warn";
-/// A collector that is down would have its say with each batch.
-const TELEMETRY_WARNINGS_EVERY: Duration = Duration::from_mins(1);
 /// The formatter puts the span before the message of each event; the contract's names are without it.
 const MESSAGE_PREFIX: &[u8] = b"\"msg\":\"[PROCESS_REQUEST - EVENT] ";
 const MESSAGE_KEY: &[u8] = b"\"msg\":\"";
@@ -66,11 +56,12 @@ impl LogGuards {
 /// The layer that writes the lines.
 pub fn layer<S>(
     settings: &Settings,
-    losses: &mut Losses,
+    handles: &mut Handles,
 ) -> Result<(impl Layer<S> + use<S>, LogGuards), SkipFieldError>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    let losses = &mut handles.losses;
     let failed = losses.failed_log_writes.clone();
     let mut targets: Vec<Box<dyn Write + Send>> = vec![Box::new(log_files::stdout(failed.clone()))];
     if let Some(directory) = &settings.log_dir {
@@ -87,10 +78,9 @@ where
     let version = HashMap::from([("service_version".to_owned(), env!("CARGO_PKG_VERSION").into())]);
     let name = settings.service_name.clone();
     let lines = BunyanFormattingLayer::with_default_fields(name, Queues(queues), version)
-        .skip_fields(std::iter::once("otel.kind"))?;
-    let layer = JsonStorageLayer
-        .and_then(lines)
-        .with_filter(LogFilter { levels: settings.log.0.clone(), telemetry_warned: Mutex::new(None) });
+        .skip_fields(["otel.kind", LOG_SAMPLED].into_iter())?;
+    let filter = LogFilter::new(settings.log.0.clone(), handles.log_policy.clone());
+    let layer = JsonStorageLayer.and_then(lines).with_filter(filter);
     Ok((layer, LogGuards(guards)))
 }
 
@@ -134,51 +124,6 @@ fn without_prefix(line: &[u8]) -> Option<Vec<u8>> {
     let at = line.windows(MESSAGE_KEY.len()).position(|window| window == MESSAGE_KEY)?;
     let rest = line[at..].strip_prefix(MESSAGE_PREFIX)?;
     Some([&line[..at], MESSAGE_KEY, rest].concat())
-}
-
-/// Decides which lines are written. Of the spans only the request's is seen: its fields go on every line.
-struct LogFilter {
-    levels: Targets,
-    telemetry_warned: Mutex<Option<Instant>>,
-}
-
-impl LogFilter {
-    fn admits(&self, meta: &Metadata<'_>) -> bool {
-        if meta.is_span() {
-            meta.name() == REQUEST_SPAN
-        } else {
-            self.levels.would_enable(meta.target(), meta.level())
-        }
-    }
-}
-
-impl<S: Subscriber> Filter<S> for LogFilter {
-    fn enabled(&self, meta: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        self.admits(meta)
-    }
-
-    fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
-        if self.admits(meta) { Interest::always() } else { Interest::never() }
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        if !event.metadata().target().starts_with("opentelemetry") {
-            return true;
-        }
-        let mut warned = self.telemetry_warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if warned.is_some_and(|time| now < time + TELEMETRY_WARNINGS_EVERY) {
-            return false;
-        }
-        *warned = Some(now);
-        true
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        // The request span is one of level INFO, whatever the lines' level.
-        let lines = Filter::<S>::max_level_hint(&self.levels)?;
-        Some(lines.max(LevelFilter::INFO))
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ pub mod exposition;
 pub mod gen_ai;
 mod hit_rate;
 mod log_files;
+mod log_filter;
+pub mod log_policy;
 pub mod logs;
 pub mod metrics;
 pub mod traces;
@@ -27,13 +29,16 @@ use tracing_subscriber::{
     Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
+use self::log_policy::{CurrentLogPolicy, LogPolicy};
 use crate::settings::Settings;
 
 /// The span of a request, and the only one the log knows.
 pub const REQUEST_SPAN: &str = "process_request";
 /// Fields of that span which are there for the log lines. In traces the same facts have OpenTelemetry's names.
-pub const LOG_FIELDS: [&str; 6] =
-    ["request_id", "tenant_id", "tenant_tier", "trace_id", "span_id", "endpoint"];
+pub const LOG_FIELDS: [&str; 7] =
+    ["request_id", "tenant_id", "tenant_tier", "trace_id", "span_id", "endpoint", LOG_SAMPLED];
+/// The one of them that is on no line: whether the lines of the request are written.
+pub const LOG_SAMPLED: &str = "log_sampled";
 /// What of the time to flush is kept for the log, which comes last.
 const LOG_FLUSH: Duration = Duration::from_millis(500);
 
@@ -52,10 +57,27 @@ impl Losses {
     }
 }
 
-/// Logs and traces of the process, once started.
-pub struct Telemetry {
+/// What the parts of the agent share with its telemetry.
+#[derive(Clone, Debug)]
+pub struct Handles {
     /// For the metrics.
     pub losses: Losses,
+    /// Which lines of requests are written.
+    pub log_policy: Arc<CurrentLogPolicy>,
+}
+
+impl Handles {
+    /// For an agent whose process has started no telemetry, or not yet.
+    pub fn new(settings: &Settings) -> Self {
+        let log_policy = Arc::new(CurrentLogPolicy::new(LogPolicy::of(settings)));
+        Self { losses: Losses::default(), log_policy }
+    }
+}
+
+/// Logs and traces of the process, once started.
+pub struct Telemetry {
+    /// For the agent.
+    pub handles: Handles,
     tracers: SdkTracerProvider,
     logs: logs::LogGuards,
 }
@@ -63,8 +85,8 @@ pub struct Telemetry {
 impl Telemetry {
     /// Starts logs and traces for the whole process. Must not run on an async runtime: the exporter's client blocks.
     pub fn start(settings: &Settings) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut losses = Losses::default();
-        let tracers = traces::provider(settings, losses.spans.clone())?;
+        let mut handles = Handles::new(settings);
+        let tracers = traces::provider(settings, handles.losses.spans.clone())?;
         // Only our own spans, not those of the libraries; of events none: the log has them.
         let ours = filter_fn(|meta| meta.is_span() && meta.target().starts_with(env!("CARGO_CRATE_NAME")))
             .with_max_level_hint(LevelFilter::INFO);
@@ -76,9 +98,9 @@ impl Telemetry {
             .with_level(false)
             .with_tracked_inactivity(false)
             .with_filter(ours);
-        let (lines, logs) = logs::layer(settings, &mut losses)?;
+        let (lines, logs) = logs::layer(settings, &mut handles)?;
         tracing_subscriber::registry().with(spans).with(lines).try_init()?;
-        Ok(Self { losses, tracers, logs })
+        Ok(Self { handles, tracers, logs })
     }
 
     /// Sends and writes what is still queued, but returns at the deadline whatever hangs.

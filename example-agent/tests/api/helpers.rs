@@ -20,7 +20,7 @@ use axum::{
     routing::post,
 };
 use clap::Parser as _;
-use example_agent::{App, server::Server, settings::Cli};
+use example_agent::{App, server::Server, settings::Cli, telemetry::Handles};
 use futures_util::StreamExt as _;
 use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
 use prost::Message as _;
@@ -44,7 +44,7 @@ pub(crate) async fn spawn_app(provider: &Provider, more: &[&str]) -> TestApp {
         base.as_str(),
     ];
     let settings = Cli::parse_from(args.iter().chain(more)).settings;
-    let app = App::new(&settings, example_agent::telemetry::Losses::default()).unwrap();
+    let app = App::new(&settings, Handles::new(&settings)).unwrap();
     let server = Server::bind(&settings, app).await.unwrap();
     let (api, admin) = (server.api_addr().unwrap(), server.admin_addr().unwrap());
     tokio::spawn(server.run(std::future::pending()));
@@ -279,6 +279,10 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 pub(crate) fn parse_lines(text: &str) -> Vec<Value> {

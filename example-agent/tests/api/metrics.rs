@@ -9,7 +9,7 @@ use clap::Parser as _;
 use example_agent::{
     App, routes,
     settings::Cli,
-    telemetry::{Losses, declared::ALL, exposition::Format},
+    telemetry::{Handles, declared::ALL, exposition::Format},
 };
 use serde_json::json;
 use tower::ServiceExt as _;
@@ -170,7 +170,7 @@ async fn the_bucket_of_a_request_points_to_its_trace_if_that_is_sampled() {
 async fn a_hundred_thousand_inventions_add_no_series_after_the_first() {
     const INVENTIONS: usize = 100_000;
     let settings = Cli::parse_from(["example-agent"]).settings;
-    let app = Arc::new(App::new(&settings, Losses::default()).unwrap());
+    let app = Arc::new(App::new(&settings, Handles::new(&settings)).unwrap());
     let api = routes::api(app.clone());
     let series = || app.metrics.render(Format::Text).lines().filter(|line| !line.starts_with('#')).count();
     let mut after_the_first = 0;

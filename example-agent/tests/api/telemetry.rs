@@ -4,14 +4,10 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, status::StatusCode},
 };
 
-use crate::helpers::{Agent, Behaviour, Collector, Provider, eventually, log_files};
+use crate::helpers::{Agent, Behaviour, Collector, Provider, eventually, hex, log_files};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
 
 fn attribute(span: &Span, key: &str) -> Option<Any> {
     span.attributes.iter().find(|a| a.key == key)?.value.clone()?.value
@@ -76,7 +72,7 @@ async fn a_request_is_one_trace_from_caller_to_provider_and_on_every_log_line() 
     let span_id = hex(&request.span_id);
     let lines = eventually("the lines are in the file", async || {
         let mut lines = log_files(directory.path());
-        lines.retain(|line| line["request_id"] == request_id.as_str());
+        lines.retain(|line| line["request_id"] == request_id.as_str() && line["level"] != 20);
         (lines.len() == 3).then_some(lines)
     })
     .await;

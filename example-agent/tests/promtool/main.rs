@@ -14,7 +14,7 @@ use example_agent::{
     App,
     error::ErrorType,
     settings::Cli,
-    telemetry::{Losses, exposition::Format},
+    telemetry::{Handles, exposition::Format},
 };
 use libtest_mimic::{Arguments, Failed, Trial, run};
 
@@ -36,7 +36,8 @@ fn promtool() -> Option<PathBuf> {
 }
 
 fn check(promtool: &PathBuf) -> Result<(), Failed> {
-    let app = App::new(&Cli::parse_from(["example-agent"]).settings, Losses::default())?;
+    let settings = Cli::parse_from(["example-agent"]).settings;
+    let app = App::new(&settings, Handles::new(&settings))?;
     app.metrics.llm_failed(ErrorType::UpstreamTimeout, Duration::from_secs(1));
     let text = app.metrics.render(Format::Text);
     let mut command = Command::new(promtool);
