@@ -51,7 +51,7 @@ impl App {
             let as_of = &prices.as_of;
             tracing::warn!(model, as_of, "the price file has no such model: its calls count as free");
         }
-        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.losses.clone());
+        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.clone());
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
         let pipeline = Pipeline::new(settings, llm, price, metrics.clone());

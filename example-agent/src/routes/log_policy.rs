@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::Value;
 
-use super::body;
+use super::{actor, body};
 use crate::{
     App,
     error::{ApiError, ErrorType},
@@ -35,6 +35,6 @@ pub(super) async fn put(State(app): State<Arc<App>>, request: Request) -> Result
     let policy = LogPolicy::parse(&value, current.at_start())
         .map_err(|(field, message)| ApiError::invalid(field, message))?;
     current.set(policy);
-    LogPolicyChanged { policy }.emit();
+    LogPolicyChanged { policy, actor: actor(&parts.headers) }.emit(&app.telemetry.audit);
     Ok(Json(policy.to_json()))
 }

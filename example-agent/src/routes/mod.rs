@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -30,6 +30,12 @@ const READYZ: &str = "/readyz";
 const OTHER_ENDPOINT: &str = "other";
 /// Every route of the API, as the values of the `endpoint` label. Probes are not among them: they are not counted.
 const API_ENDPOINTS: [&str; 1] = [QUERY_ENDPOINT];
+
+/// What of a caller's words is repeated where they are wrong.
+const MAX_ECHOED_CHARS: usize = 80;
+const X_USER_ID: &str = "x-user-id";
+const MAX_ACTOR_LENGTH: usize = 64;
+const ANONYMOUS: &str = "anonymous";
 
 /// What callers see.
 pub fn api(app: Arc<App>) -> Router {
@@ -74,6 +80,14 @@ async fn json_errors(request: Request, next: Next) -> Response {
 /// Sortable by time, and never the caller's: two requests with one id would be one in the log.
 fn new_request_id() -> String {
     Uuid::now_v7().to_string()
+}
+
+/// On whose behalf a request comes, as the gateway before the agent says: the agent itself knows tenants only.
+fn actor(headers: &HeaderMap) -> String {
+    let named = headers.get(X_USER_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let plain =
+        !named.is_empty() && named.len() <= MAX_ACTOR_LENGTH && named.chars().all(|c| c.is_ascii_graphic());
+    if plain { named.to_owned() } else { ANONYMOUS.to_owned() }
 }
 
 /// Tells the caller that the connection will not take another request.

@@ -17,7 +17,11 @@ use opentelemetry_http::HeaderExtractor;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{API_ENDPOINTS, HEALTHZ, OTHER_ENDPOINT, READYZ, close_when_ending, new_request_id};
+use super::{
+    API_ENDPOINTS, HEALTHZ, MAX_ECHOED_CHARS, OTHER_ENDPOINT, READYZ, actor, close_when_ending,
+    new_request_id,
+};
+
 use crate::{
     App,
     error::{ApiError, ErrorType, complete},
@@ -25,11 +29,16 @@ use crate::{
     pipeline::cost::NanoUsd,
     telemetry::{
         LOG_SAMPLED, REQUEST_SPAN,
-        events::{RequestCompleted, RequestFailed},
+        audit::{Action, AuditEvent, AuditedRequest, Outcome},
+        events::{RequestCompleted, RequestFailed, preview},
+        metrics::QUERY_ENDPOINT,
         traces,
     },
     tenants::Tenant,
 };
+
+/// The rule by which a question is answered: its tenant is in the tenants file.
+const TENANT_REGISTERED: &str = "tenant_registered";
 
 /// What is known of a request, as it becomes known. The handler fills it, and whoever reports the end reads it.
 #[derive(Debug)]
@@ -38,7 +47,10 @@ pub(super) struct RequestScope {
     method: &'static str,
     endpoint: &'static str,
     span: Span,
+    actor: String,
+    claimed_tenant: OnceLock<String>,
     tenant: OnceLock<Arc<Tenant>>,
+    query_preview: OnceLock<String>,
     answered: OnceLock<(bool, NanoUsd)>,
 }
 
@@ -74,7 +86,17 @@ impl RequestScope {
         span.set_attribute("request.id", id.clone());
         span.set_attribute("http.request.method", method);
         span.set_attribute("http.route", endpoint);
-        Self { id, method, endpoint, span, tenant: OnceLock::new(), answered: OnceLock::new() }
+        Self {
+            id,
+            method,
+            endpoint,
+            span,
+            actor: actor(headers),
+            claimed_tenant: OnceLock::new(),
+            tenant: OnceLock::new(),
+            query_preview: OnceLock::new(),
+            answered: OnceLock::new(),
+        }
     }
 
     /// The request's id.
@@ -82,14 +104,47 @@ impl RequestScope {
         &self.id
     }
 
-    /// Says whose request it is and how long its question is, in characters.
-    pub(super) fn identify(&self, tenant: Arc<Tenant>, query_length: usize) {
+    /// Says whose request it claims to be.
+    pub(super) fn claim(&self, tenant_id: &str) {
+        let _ = self.claimed_tenant.set(tenant_id.chars().take(MAX_ECHOED_CHARS).collect());
+    }
+
+    /// Says whose request it is, and its question with the length in characters.
+    pub(super) fn identify(&self, tenant: Arc<Tenant>, query: &str, query_length: usize) {
+        let _ = self.query_preview.set(preview(query).to_owned());
         self.span.record("tenant_id", &*tenant.id);
         self.span.record("tenant_tier", tenant.tier_name());
         self.span.set_attribute("tenant.id", tenant.id.to_string());
         self.span.set_attribute("tenant.tier", tenant.tier_name());
         self.span.set_attribute("query.length", i64::try_from(query_length).unwrap_or(i64::MAX));
         let _ = self.tenant.set(tenant);
+    }
+
+    /// The audit log's line about it.
+    fn audited(&self, tenant: Arc<Tenant>, error: Option<&ApiError>) -> AuditEvent {
+        let context = span_context(&self.span);
+        let claimed = self.claimed_tenant.get().filter(|_| self.tenant.get().is_none());
+        AuditEvent {
+            action: Action::Query,
+            outcome: match error.map(|error| error.kind) {
+                None => Outcome::Allowed,
+                Some(kind) if kind.is_fault() || kind == ErrorType::ClientClosed => Outcome::Failed,
+                Some(_) => Outcome::Denied,
+            },
+            rule: error.map_or(TENANT_REGISTERED, |error| error.kind.as_str()),
+            actor: self.actor.clone(),
+            request: Some(AuditedRequest {
+                id: self.id.clone(),
+                trace_and_span: context
+                    .is_valid()
+                    .then(|| (context.trace_id().to_string(), context.span_id().to_string())),
+                endpoint: self.endpoint,
+                tenant,
+                claimed_tenant_id: claimed.cloned(),
+                query_preview: self.query_preview.get().cloned(),
+            }),
+            context: None,
+        }
     }
 
     /// Says how it was answered.
@@ -136,6 +191,9 @@ impl Drop for Report {
             }
             .emit(&app.metrics);
         });
+        if scope.endpoint == QUERY_ENDPOINT {
+            app.telemetry.audit.record(scope.audited(tenant, error));
+        }
     }
 }
 

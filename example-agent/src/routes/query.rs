@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{body, observe::RequestScope};
+use super::{MAX_ECHOED_CHARS, body, observe::RequestScope};
 use crate::{
     App,
     error::{ApiError, ErrorType},
@@ -18,8 +18,6 @@ use crate::{
 
 /// The longest question, in characters.
 const MAX_QUERY_CHARS: usize = 8000;
-/// What of a caller's words an error message repeats.
-const MAX_ECHOED_CHARS: usize = 80;
 
 /// Answers a question.
 pub(super) async fn query(
@@ -34,9 +32,9 @@ pub(super) async fn query(
         let message = "The body must be JSON: send `content-type: application/json`.";
         return Err(ApiError::new(ErrorType::UnsupportedMediaType, message).with_field("content-type"));
     }
-    let (tenant, query) = validate(&app, &body)?;
+    let (tenant, query) = validate(&app, &scope, &body)?;
     let query_length = query.chars().count();
-    scope.identify(tenant.clone(), query_length);
+    scope.identify(tenant.clone(), &query, query_length);
     RequestStarted { query: &query, query_length }.emit();
     let answer = app.pipeline.answer(&tenant, &query).await?;
     let response = json!({
@@ -58,7 +56,7 @@ fn is_json(headers: &HeaderMap) -> bool {
         || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
-fn validate(app: &App, body: &[u8]) -> Result<(Arc<Tenant>, String), ApiError> {
+fn validate(app: &App, scope: &RequestScope, body: &[u8]) -> Result<(Arc<Tenant>, String), ApiError> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|e| ApiError::invalid("body", format!("The body is not valid JSON: {e}.")))?;
     let Value::Object(mut fields) = value else {
@@ -66,6 +64,7 @@ fn validate(app: &App, body: &[u8]) -> Result<(Arc<Tenant>, String), ApiError> {
         return Err(ApiError::invalid("body", message));
     };
     let id = text(&mut fields, "tenant_id")?;
+    scope.claim(&id);
     let query = text(&mut fields, "query")?;
     if id.chars().any(char::is_control) {
         return Err(ApiError::invalid("tenant_id", "`tenant_id` must not have control characters."));

@@ -99,6 +99,10 @@ declare! {
         "Log lines lost because a queue was full or a write failed.";
     SPANS_DROPPED = "agent_spans_dropped_total", Kind::Counter, [],
         "Spans lost because the queue was full or the collector did not take them.";
+    AUDIT_EVENTS = "agent_audit_events_total", Kind::Counter, ["action"],
+        "Events for the audit log: questions asked, log policies changed, starts and stops of the agent.";
+    AUDIT_EVENTS_LOST = "agent_audit_events_lost_total", Kind::Counter, [],
+        "Events that are missing in the audit log because its queue was full or its disk refused to the end.";
     BUILD_INFO = "agent_build_info", Kind::Gauge, ["version"],
         "Always 1; the version is in the label.";
 }

@@ -6,6 +6,7 @@ use opentelemetry::trace::TraceId;
 use tracing::{debug, error, info, warn};
 
 use super::{
+    audit::{Action, AuditEvent, AuditLog, Outcome},
     log_policy::LogPolicy,
     metrics::{Metrics, Status},
 };
@@ -21,16 +22,32 @@ use crate::{
 /// How much of a question stands in the log, in characters.
 const PREVIEW_CHARS: usize = 100;
 
+/// The start of a question, as far as it goes into logs.
+pub fn preview(query: &str) -> &str {
+    &query[..query.char_indices().nth(PREVIEW_CHARS).map_or(query.len(), |(at, _)| at)]
+}
+
 /// Which lines are written has been changed.
 pub struct LogPolicyChanged {
     /// From now on.
     pub policy: LogPolicy,
+    /// By whom, as far as they say.
+    pub actor: String,
 }
 
 impl LogPolicyChanged {
-    /// Writes the log line.
-    pub fn emit(self) {
-        info!(log_policy = %self.policy.to_json(), "log policy changed");
+    /// Writes the log line, and one of the audit log: who can hide what is done must not be able to hide that.
+    pub fn emit(self, audit: &AuditLog) {
+        let policy = self.policy.to_json();
+        info!(log_policy = %policy, actor = self.actor, "log policy changed");
+        audit.record(AuditEvent {
+            action: Action::ChangeLogPolicy,
+            outcome: Outcome::Allowed,
+            rule: "admin_side",
+            actor: self.actor,
+            request: None,
+            context: Some(policy),
+        });
     }
 }
 
@@ -45,8 +62,7 @@ pub struct RequestStarted<'a> {
 impl RequestStarted<'_> {
     /// Writes the log line.
     pub fn emit(self) {
-        let end = self.query.char_indices().nth(PREVIEW_CHARS).map_or(self.query.len(), |(at, _)| at);
-        info!(query_preview = &self.query[..end], query_length = self.query_length, "request started");
+        info!(query_preview = preview(self.query), query_length = self.query_length, "request started");
     }
 }
 

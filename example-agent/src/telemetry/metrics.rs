@@ -16,11 +16,12 @@ use metrics_exporter_prometheus::{
 use opentelemetry::trace::TraceId;
 
 use super::{
-    Losses,
+    Handles,
+    audit::Action,
     declared::{
-        ACTIVE_CONNECTIONS, ALL, API_COST, BUILD_INFO, CACHE_HIT_RATE, CACHE_REQUESTS, DURATION, ERRORS,
-        Kind, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS, SPANS_DROPPED, counter, gauge,
-        histogram,
+        ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
+        CACHE_REQUESTS, DURATION, ERRORS, Kind, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS,
+        SPANS_DROPPED, counter, gauge, histogram,
     },
     exemplars::DurationSeries,
     exposition::{self, Format},
@@ -85,9 +86,11 @@ pub struct Metrics {
     hit_rate: HitRate,
     hit_rate_gauge: Gauge,
     connections: Gauge,
-    losses: Losses,
+    telemetry: Handles,
     log_lines_dropped: Counter,
     spans_dropped: Counter,
+    audit_events: [Counter; Action::ALL.len()],
+    audit_events_lost: Counter,
     process: metrics_process::Collector,
 }
 
@@ -99,7 +102,12 @@ impl std::fmt::Debug for Metrics {
 
 impl Metrics {
     /// Registers everything for these tenants and this model of this provider.
-    pub fn new(tenants: &Tenants, provider: &str, model: &str, losses: Losses) -> Result<Self, BuildError> {
+    pub fn new(
+        tenants: &Tenants,
+        provider: &str,
+        model: &str,
+        telemetry: Handles,
+    ) -> Result<Self, BuildError> {
         let mut builder = PrometheusBuilder::new();
         for metric in ALL {
             if let Kind::Histogram(buckets) = metric.kind {
@@ -129,9 +137,12 @@ impl Metrics {
             hit_rate: HitRate::new(Instant::now()),
             hit_rate_gauge,
             connections: gauge(&recorder, &ACTIVE_CONNECTIONS, &[]),
-            losses,
+            telemetry,
             log_lines_dropped: counter(&recorder, &LOG_LINES_DROPPED, &[]),
             spans_dropped: counter(&recorder, &SPANS_DROPPED, &[]),
+            audit_events: Action::ALL
+                .map(|action| counter(&recorder, &AUDIT_EVENTS, &[action.as_str().into()])),
+            audit_events_lost: counter(&recorder, &AUDIT_EVENTS_LOST, &[]),
             process,
             recorder,
         })
@@ -202,8 +213,13 @@ impl Metrics {
     /// What `/metrics` shows. Takes milliseconds with many series: keep it off the threads that serve requests.
     pub fn render(&self, format: Format) -> String {
         self.hit_rate_gauge.set(self.hit_rate.percent(Instant::now()).unwrap_or(f64::NAN));
-        self.log_lines_dropped.absolute(self.losses.log_lines());
-        self.spans_dropped.absolute(self.losses.spans.load(Ordering::Relaxed));
+        let Handles { losses, audit, .. } = &self.telemetry;
+        self.log_lines_dropped.absolute(losses.log_lines());
+        self.spans_dropped.absolute(losses.spans.load(Ordering::Relaxed));
+        for (counter, action) in self.audit_events.iter().zip(Action::ALL) {
+            counter.absolute(audit.recorded(action));
+        }
+        self.audit_events_lost.absolute(audit.lost());
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
         let recorded = self.handle.render();
         match format {

@@ -1,4 +1,6 @@
 //! Metrics, logs and traces. Nothing here may make a request wait: queues are bounded, what does not fit is counted.
+pub mod audit;
+mod audit_file;
 pub mod declared;
 pub mod events;
 mod exemplars;
@@ -29,7 +31,10 @@ use tracing_subscriber::{
     Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use self::log_policy::{CurrentLogPolicy, LogPolicy};
+use self::{
+    audit::AuditLog,
+    log_policy::{CurrentLogPolicy, LogPolicy},
+};
 use crate::settings::Settings;
 
 /// The span of a request, and the only one the log knows.
@@ -64,13 +69,15 @@ pub struct Handles {
     pub losses: Losses,
     /// Which lines of requests are written.
     pub log_policy: Arc<CurrentLogPolicy>,
+    /// Who asked what.
+    pub audit: AuditLog,
 }
 
 impl Handles {
     /// For an agent whose process has started no telemetry, or not yet.
     pub fn new(settings: &Settings) -> Self {
         let log_policy = Arc::new(CurrentLogPolicy::new(LogPolicy::of(settings)));
-        Self { losses: Losses::default(), log_policy }
+        Self { losses: Losses::default(), log_policy, audit: AuditLog::default() }
     }
 }
 
@@ -100,28 +107,36 @@ impl Telemetry {
             .with_filter(ours);
         let (lines, logs) = logs::layer(settings, &mut handles)?;
         tracing_subscriber::registry().with(spans).with(lines).try_init()?;
+        handles.audit = AuditLog::start(settings)?;
         Ok(Self { handles, tracers, logs })
     }
 
     /// Sends and writes what is still queued, but returns at the deadline whatever hangs.
     pub fn flush(self, deadline: Instant) {
-        let Self { tracers, logs, .. } = self;
+        let Self { handles, tracers, logs } = self;
         let left = || deadline.saturating_duration_since(Instant::now());
-        within(left().saturating_sub(LOG_FLUSH), move |time| {
+        let before_the_log = || left().saturating_sub(LOG_FLUSH);
+        let time = before_the_log();
+        // At the same time: a collector that hangs must not take the audit log's time.
+        let audit = begin(move || handles.audit.close());
+        let spans = begin(move || {
             if let Err(error) = tracers.shutdown_with_timeout(time) {
                 tracing::warn!(error = %error, "the collector did not take the last spans: they are lost");
             }
         });
-        within(left(), |_| logs.flush());
+        for done in [audit, spans] {
+            let _ = done.recv_timeout(before_the_log());
+        }
+        let _ = begin(|| logs.flush()).recv_timeout(left());
     }
 }
 
-/// Runs what may hang on a thread of its own, and waits for it no longer than said.
-fn within(time: Duration, work: impl FnOnce(Duration) + Send + 'static) {
+/// Runs what may hang on a thread of its own, so that nobody need wait longer than they want.
+fn begin(work: impl FnOnce() + Send + 'static) -> mpsc::Receiver<()> {
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
-        work(time);
+        work();
         let _ = done.send(());
     });
-    let _ = wait.recv_timeout(time);
+    wait
 }

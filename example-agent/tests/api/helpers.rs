@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -33,6 +34,13 @@ pub(crate) struct TestApp {
     pub(crate) http: reqwest::Client,
 }
 
+/// A client, whichever test of the process is the first.
+fn http_client() -> reqwest::Client {
+    // An error only says that there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// Starts an agent that asks this provider.
 pub(crate) async fn spawn_app(provider: &Provider, more: &[&str]) -> TestApp {
     let base = provider.base_url();
@@ -48,7 +56,7 @@ pub(crate) async fn spawn_app(provider: &Provider, more: &[&str]) -> TestApp {
     let server = Server::bind(&settings, app).await.unwrap();
     let (api, admin) = (server.api_addr().unwrap(), server.admin_addr().unwrap());
     tokio::spawn(server.run(std::future::pending()));
-    TestApp { api: format!("http://{api}"), admin: format!("http://{admin}"), http: reqwest::Client::new() }
+    TestApp { api: format!("http://{api}"), admin: format!("http://{admin}"), http: http_client() }
 }
 
 impl TestApp {
@@ -221,6 +229,7 @@ pub(crate) struct Agent {
     pub(crate) child: Child,
     pub(crate) app: TestApp,
     lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 pub(crate) fn binary() -> Command {
@@ -242,13 +251,13 @@ impl Agent {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = Arc::<Mutex<Vec<String>>>::default();
         let (stdout, kept) = (child.stdout.take().unwrap(), lines.clone());
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
                 kept.lock().unwrap().push(line.unwrap());
             }
         });
-        let app = TestApp { api: String::new(), admin: String::new(), http: reqwest::Client::new() };
-        let mut agent = Self { child, app, lines };
+        let app = TestApp { api: String::new(), admin: String::new(), http: http_client() };
+        let mut agent = Self { child, app, lines, reader: Some(reader) };
         let listening = eventually("listening", async || {
             agent.lines().into_iter().find(|line| line["msg"] == "listening")
         })
@@ -261,6 +270,14 @@ impl Agent {
     /// What it has logged to standard output.
     pub(crate) fn lines(&self) -> Vec<Value> {
         parse_lines(&self.lines.lock().unwrap().join("\n"))
+    }
+
+    /// All it has logged to standard output, once it has ended.
+    pub(crate) fn last_lines(&mut self) -> Vec<Value> {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.lines()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -289,10 +306,11 @@ pub(crate) fn parse_lines(text: &str) -> Vec<Value> {
     text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
 }
 
-/// All lines of all log files in a directory.
-pub(crate) fn log_files(directory: &Path) -> Vec<Value> {
-    let files = std::fs::read_dir(directory).into_iter().flatten();
-    files.flat_map(|file| parse_lines(&std::fs::read_to_string(file.unwrap().path()).unwrap())).collect()
+/// All lines of all files in a directory whose names begin so.
+pub(crate) fn log_files(directory: &Path, prefix: &str) -> Vec<Value> {
+    let files = std::fs::read_dir(directory).into_iter().flatten().map(|file| file.unwrap().path());
+    let files = files.filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with(prefix));
+    files.flat_map(|file| parse_lines(&std::fs::read_to_string(file).unwrap())).collect()
 }
 
 /// A page of the documentation.

@@ -1,9 +1,12 @@
 //! Which lines are written: whole requests by trace, details by tier, both changeable while the agent runs.
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde_json::{Value, json};
 
-use crate::helpers::{Agent, Behaviour, Collector, Provider, eventually, hex, parts};
+use crate::helpers::{Agent, Behaviour, Collector, Provider, document, eventually, hex, parts, table_rows};
 
 /// The messages of a request's lines, in order.
 async fn messages(agent: &Agent, request_id: &str) -> Vec<String> {
@@ -118,4 +121,132 @@ async fn details_are_for_the_tiers_that_have_them_and_the_policy_changes_while_t
     assert_eq!(put(&json!({})).await.2["tier_levels"]["vip"], "debug", "as at the start");
     let (status, headers, _) = parts(agent.app.http.post(&url).send().await.unwrap()).await;
     assert_eq!((status.as_u16(), headers["allow"].to_str().unwrap()), (405, "GET,HEAD,PUT"));
+}
+
+/// The name of a level, by bunyan's number.
+fn level(line: &Value) -> &'static str {
+    match line["level"].as_u64() {
+        Some(20) => "DEBUG",
+        Some(30) => "INFO",
+        Some(40) => "WARN",
+        Some(50) => "ERROR",
+        other => panic!("no level: {other:?}"),
+    }
+}
+
+/// Names in a cell: those always there, and those with a question mark.
+fn names(cell: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let names = cell.split(", ").filter(|name| !name.is_empty());
+    let (sometimes, always): (Vec<_>, Vec<_>) = names.partition(|name| name.ends_with('?'));
+    let plain = |name: &str| name.trim_end_matches('?').trim_matches('`').to_owned();
+    (always.into_iter().map(plain).collect(), sometimes.into_iter().map(plain).collect())
+}
+
+#[tokio::test]
+async fn the_documentation_has_each_line_with_its_level_and_its_fields() {
+    let page = document("logs.md");
+    let column = |title: &str| -> BTreeSet<String> {
+        table_rows(&page, title).into_iter().map(|row| row[0].trim_matches('`').to_owned()).collect()
+    };
+    let (common, of_request) = (column("common field"), column("request field"));
+    let rows = |title: &str| {
+        let rows = table_rows(&page, title).into_iter().map(|row| {
+            let [event, levels, fields, _] = row.try_into().unwrap();
+            (event.trim_matches('`').to_owned(), (names(&levels).0, names(&fields)))
+        });
+        rows.collect::<BTreeMap<_, _>>()
+    };
+    let (events, messages) = (rows("event"), rows("message"));
+
+    let provider = Provider::start(Behaviour::Stream).await;
+    let mut agent = Agent::start(&provider, &[("AGENT_LLM_MODEL", "unheard-of")]).await;
+    for tenant in ["acme", "acme", "nobody"] {
+        agent.app.ask_as(tenant, "q").await;
+    }
+    agent.app.http.put(format!("{}/log-policy", agent.app.admin)).body("{}").send().await.unwrap();
+    let mut failing = Agent::start(&Provider::absent().await, &[]).await;
+    failing.app.ask_as("acme", "q").await;
+    let mut lines = Vec::new();
+    for agent in [&mut agent, &mut failing] {
+        agent.signal("TERM");
+        assert_eq!(agent.exit_code().await, Some(0));
+        lines.extend(agent.last_lines());
+    }
+
+    let mut seen = BTreeMap::<_, (BTreeSet<_>, BTreeSet<_>)>::new();
+    for line in &lines {
+        let message = line["msg"].as_str().unwrap();
+        let fields: BTreeSet<_> = line.as_object().unwrap().keys().cloned().collect();
+        assert!(fields.is_superset(&common), "{line}");
+        let in_request = fields.contains("request_id");
+        let (levels, (always, sometimes)) = if in_request { &events } else { &messages }
+            .get(message)
+            .unwrap_or_else(|| panic!("docs/logs.md does not have {line}"));
+        assert!(levels.contains(level(line)), "{line}");
+        let mut own: BTreeSet<_> = fields.difference(&common).cloned().collect();
+        if in_request {
+            assert!(own.is_superset(&of_request), "{line}");
+            own = own.difference(&of_request).cloned().collect();
+            let (levels, fields) = seen.entry(message.to_owned()).or_default();
+            levels.insert(level(line).to_owned());
+            fields.extend(own.iter().cloned());
+        }
+        assert!(own.is_superset(always), "{line}: {always:?}");
+        assert!(own.iter().all(|name| always.contains(name) || sometimes.contains(name)), "{line}");
+    }
+    for (event, (levels, (always, sometimes))) in &events {
+        let (seen_levels, seen_fields) = seen.get(event).unwrap_or_else(|| panic!("{event} was not seen"));
+        assert_eq!(levels, seen_levels, "{event}");
+        assert_eq!(&always.union(sometimes).cloned().collect::<BTreeSet<_>>(), seen_fields, "{event}");
+    }
+}
+
+#[test]
+fn the_documentation_has_each_message_of_the_sources() {
+    let page = document("logs.md");
+    let column =
+        |title: &str| table_rows(&page, title).into_iter().map(|row| row[0].trim_matches('`').to_owned());
+    let documented: BTreeSet<_> = column("event").chain(column("message")).collect();
+    let mut written = BTreeSet::new();
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in directory.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                written.extend(messages_in(&std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    assert_eq!(documented, written);
+}
+
+/// The last string of each call of a logging macro: its message.
+fn messages_in(source: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    for name in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
+        for (at, _) in source.match_indices(name) {
+            let (mut depth, mut quoted, mut message) = (1, false, String::new());
+            for c in source[at + name.len()..].chars() {
+                match c {
+                    '"' => {
+                        quoted = !quoted;
+                        if quoted {
+                            message.clear();
+                        }
+                    }
+                    _ if quoted => message.push(c),
+                    '(' => depth += 1,
+                    ')' => depth -= 1,
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+            }
+            messages.push(message);
+        }
+    }
+    messages
 }

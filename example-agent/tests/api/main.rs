@@ -1,5 +1,6 @@
 //! The agent from outside, over HTTP: in the test's own process, and as the real binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
+mod audit;
 mod bad_input;
 mod helpers;
 mod logs;

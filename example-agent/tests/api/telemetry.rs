@@ -71,7 +71,7 @@ async fn a_request_is_one_trace_from_caller_to_provider_and_on_every_log_line() 
 
     let span_id = hex(&request.span_id);
     let lines = eventually("the lines are in the file", async || {
-        let mut lines = log_files(directory.path());
+        let mut lines = log_files(directory.path(), "agent.");
         lines.retain(|line| line["request_id"] == request_id.as_str() && line["level"] != 20);
         (lines.len() == 3).then_some(lines)
     })
@@ -164,7 +164,7 @@ async fn a_log_directory_that_cannot_be_costs_lines_and_is_used_once_it_can() {
     std::fs::remove_file(&file).unwrap();
     eventually("the file is written", async || {
         assert_eq!(ask(&agent, "q").await.status(), 200);
-        (!log_files(&directory).is_empty()).then_some(())
+        (!log_files(&directory, "agent.").is_empty()).then_some(())
     })
     .await;
 }
