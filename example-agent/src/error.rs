@@ -150,14 +150,19 @@ impl ApiError {
 
     /// The error and its sources, outermost first, one per line.
     pub fn stack(&self) -> String {
-        let mut stack = self.log_message();
-        let mut source = self.cause.as_ref().and_then(|cause| cause.source());
-        while let Some(error) = source {
-            let _ = write!(stack, "\ncaused by: {error}");
-            source = error.source();
-        }
-        stack
+        self.cause.as_ref().map_or_else(|| self.message.clone(), |cause| stack(&**cause))
     }
+}
+
+/// An error and its sources, outermost first, one per line.
+pub fn stack(error: &dyn Error) -> String {
+    let mut stack = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(stack, "\ncaused by: {error}");
+        source = error.source();
+    }
+    stack
 }
 
 impl From<LlmError> for ApiError {

@@ -38,6 +38,8 @@ pub struct App {
     pub lifecycle: Lifecycle,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// From when on a request is slow.
+    pub slow_request: Duration,
 }
 
 impl App {
@@ -55,7 +57,14 @@ impl App {
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
         let pipeline = Pipeline::new(settings, llm, price, metrics.clone());
-        let body_timeout = settings.body_timeout;
-        Ok(Self { tenants, pipeline, metrics, telemetry, lifecycle: Lifecycle::default(), body_timeout })
+        Ok(Self {
+            tenants,
+            pipeline,
+            metrics,
+            telemetry,
+            lifecycle: Lifecycle::default(),
+            body_timeout: settings.body_timeout,
+            slow_request: settings.slow_request,
+        })
     }
 }

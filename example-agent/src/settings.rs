@@ -108,6 +108,9 @@ pub struct Settings {
     /// Share of traces to record where the caller has not decided, 0 to 1
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1.0", value_parser = ratio, global = true)]
     pub trace_ratio: f64,
+    /// From when on a request is slow: its trace is kept whatever the ratio, and its last log line is a warning
+    #[arg(long, env = "AGENT_SLOW_REQUEST", default_value = "2s", value_parser = some_time, global = true)]
+    pub slow_request: Duration,
     /// Name of the service in logs and traces
     #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "example-agent", global = true)]
     pub service_name: String,

@@ -6,7 +6,8 @@ mod sse;
 
 use std::{sync::Arc, time::Instant};
 
-use tracing::{Instrument as _, field::Empty, info_span};
+use tracing::{Span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::{
     cache::{AnswerCache, CachedAnswer},
@@ -14,12 +15,13 @@ use self::{
     llm::{Completion, LlmClient, LlmError},
 };
 use crate::{
+    error::ErrorType,
     settings::Settings,
     telemetry::{
         events::{AnswerKept, CacheLookup, LlmCallCompleted, LlmCallFailed, LlmCallStarted},
         gen_ai,
         metrics::Metrics,
-        traces,
+        steps::{StepError, StepResult, step},
     },
     tenants::Tenant,
 };
@@ -83,9 +85,8 @@ impl Pipeline {
     }
 
     async fn check_cache(&self, tenant: &Tenant, query: &str) -> Option<Arc<CachedAnswer>> {
-        let span = info_span!("check_cache", cache.r#type = RESPONSE_CACHE, cache.hit = Empty);
-        let known = self.cache.get(tenant.index, query).instrument(span.clone()).await;
-        span.record("cache.hit", known.is_some());
+        let span = info_span!("check_cache", cache.r#type = RESPONSE_CACHE);
+        let known = step(span, self.cache.get(tenant.index, query)).await;
         CacheLookup { tenant, cache_type: RESPONSE_CACHE, hit: known.is_some() }.emit(&self.metrics);
         known
     }
@@ -98,29 +99,38 @@ impl Pipeline {
             gen_ai.operation.name = gen_ai::OPERATION,
             gen_ai.provider.name = self.llm.provider(),
             gen_ai.request.model = self.model(),
-            gen_ai.response.model = Empty,
-            gen_ai.usage.input_tokens = Empty,
-            gen_ai.usage.output_tokens = Empty,
             server.address = self.llm.server_address(),
             server.port = i64::from(self.llm.server_port()),
         );
         LlmCallStarted { model: self.model(), server_address: self.llm.server_address() }.emit();
         let started = Instant::now();
-        let result = self.llm.complete(query).instrument(span.clone()).await;
-        match &result {
-            Ok(completion) => {
-                if let Some(model) = &completion.response_model {
-                    span.record("gen_ai.response.model", model);
-                }
-                // As signed numbers: the OpenTelemetry layer turns unsigned ones into text.
-                span.record("gen_ai.usage.input_tokens", completion.usage.input.cast_signed());
-                span.record("gen_ai.usage.output_tokens", completion.usage.output.cast_signed());
-            }
-            Err(error) => {
-                traces::record_error(&span, error.error_type(), error);
-                LlmCallFailed { model: self.model(), error, duration: started.elapsed() }.emit(&self.metrics);
-            }
+        let result = step(span, self.llm.complete(query)).await;
+        if let Err(error) = &result {
+            LlmCallFailed { model: self.model(), error, duration: started.elapsed() }.emit(&self.metrics);
         }
         result
+    }
+}
+
+impl StepResult for Option<Arc<CachedAnswer>> {
+    fn record(&self, span: &Span) {
+        span.set_attribute("cache.hit", self.is_some());
+    }
+}
+
+impl StepResult for Completion {
+    fn record(&self, span: &Span) {
+        if let Some(model) = &self.response_model {
+            span.set_attribute("gen_ai.response.model", model.clone());
+        }
+        // OpenTelemetry has no unsigned numbers.
+        span.set_attribute("gen_ai.usage.input_tokens", self.usage.input.cast_signed());
+        span.set_attribute("gen_ai.usage.output_tokens", self.usage.output.cast_signed());
+    }
+}
+
+impl StepError for LlmError {
+    fn error_type(&self) -> ErrorType {
+        self.error_type()
     }
 }

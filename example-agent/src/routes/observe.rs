@@ -32,6 +32,7 @@ use crate::{
         audit::{Action, AuditEvent, AuditedRequest, Outcome},
         events::{RequestCompleted, RequestFailed, preview},
         metrics::QUERY_ENDPOINT,
+        tail::{REASON, Reason},
         traces,
     },
     tenants::Tenant,
@@ -172,7 +173,14 @@ impl Drop for Report {
         let tenant = scope.tenant.get().cloned().unwrap_or_else(|| app.tenants.other());
         let (cached, cost) = scope.answered.get().copied().unwrap_or_default();
         let context = span_context(&scope.span);
-        let trace = context.is_sampled().then(|| context.trace_id());
+        let duration = started.elapsed();
+        let slow = duration >= app.slow_request;
+        let failed = error.is_some_and(|error| error.kind.is_fault());
+        let reason = if failed { Some(Reason::Error) } else { slow.then_some(Reason::Slow) };
+        if let Some(reason) = reason {
+            scope.span.set_attribute(REASON, reason.as_str());
+        }
+        let trace = (context.is_sampled() || reason.is_some()).then(|| context.trace_id());
         scope.span.in_scope(|| {
             if let Some(error) = error.filter(|error| error.kind.is_fault()) {
                 traces::record_failure(&scope.span, error.kind, error.log_message(), error.stack());
@@ -183,10 +191,11 @@ impl Drop for Report {
                 method: scope.method,
                 endpoint: scope.endpoint,
                 tenant: &tenant,
-                duration: started.elapsed(),
+                duration,
                 error,
                 cached,
                 cost,
+                slow,
                 trace,
             }
             .emit(&app.metrics);

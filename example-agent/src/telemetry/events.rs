@@ -213,12 +213,14 @@ pub struct RequestCompleted<'a> {
     pub cached: bool,
     /// What it cost.
     pub cost: NanoUsd,
+    /// Whether it took too long.
+    pub slow: bool,
     /// Its trace, where that can be found later.
     pub trace: Option<TraceId>,
 }
 
 impl RequestCompleted<'_> {
-    /// Counts it and writes the log line: a warning unless it was answered.
+    /// Counts it and writes the log line: a warning unless it was answered, and in good time.
     pub fn emit(self, metrics: &Metrics) {
         let status = match self.error {
             None => Status::Success,
@@ -229,6 +231,7 @@ impl RequestCompleted<'_> {
         let (status, duration_seconds) = (status.as_str(), self.duration.as_secs_f64());
         let (cached, cost_usd) = (self.cached, self.cost.as_usd());
         match self.error {
+            None if self.slow => warn!(status, duration_seconds, cached, cost_usd, "request completed"),
             None => info!(status, duration_seconds, cached, cost_usd, "request completed"),
             Some(error) => warn!(
                 status,

@@ -12,6 +12,8 @@ mod log_filter;
 pub mod log_policy;
 pub mod logs;
 pub mod metrics;
+pub mod steps;
+pub mod tail;
 pub mod traces;
 
 use std::{

@@ -2,7 +2,6 @@
 //! counted. The spans' own library counts neither.
 use std::{
     error::Error,
-    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -24,7 +23,10 @@ use opentelemetry_sdk::{
 use reqwest::Url;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::LOG_FIELDS;
+use super::{
+    LOG_FIELDS,
+    tail::{RecordAll, Waiting},
+};
 use crate::{error::ErrorType, settings::Settings};
 
 /// Spans that may wait for the collector: at about 1 KiB each.
@@ -41,7 +43,7 @@ pub fn provider(settings: &Settings, lost: Arc<AtomicU64>) -> Result<SdkTracerPr
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.trace_ratio)));
-    let mut builder = SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler);
+    let mut builder = SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler.clone());
     if let Some(endpoint) = &settings.otlp_endpoint {
         let exporter = OtlpExporter::builder()
             .with_http()
@@ -49,6 +51,8 @@ pub fn provider(settings: &Settings, lost: Arc<AtomicU64>) -> Result<SdkTracerPr
             .with_endpoint(format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
             .with_timeout(EXPORT_TIMEOUT)
             .build()?;
+        // Only with somewhere to send them is it worth it to record what the ratio leaves out.
+        builder = builder.with_sampler(RecordAll(sampler));
         builder = builder.with_span_processor(BoundedProcessor::new(exporter, lost));
     }
     Ok(builder.build())
@@ -65,18 +69,6 @@ fn client(endpoint: &Url) -> reqwest::Result<reqwest::blocking::Client> {
 }
 
 /// Marks a span as failed: its status, `error.type`, and the error with its sources as an exception event.
-pub fn record_error(span: &tracing::Span, kind: ErrorType, error: &dyn Error) {
-    let message = error.to_string();
-    let mut stack = message.clone();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let _ = write!(stack, "\ncaused by: {error}");
-        source = error.source();
-    }
-    record_failure(span, kind, message, stack);
-}
-
-/// Like [`record_error`], for an error that is at hand as text.
 pub fn record_failure(span: &tracing::Span, kind: ErrorType, message: String, stack: String) {
     span.set_status(Status::error(message.clone()));
     span.set_attribute("error.type", kind.as_str());
@@ -88,9 +80,11 @@ pub fn record_failure(span: &tracing::Span, kind: ErrorType, message: String, st
     span.add_event("exception", exception);
 }
 
-/// Bounds the spans on their way, counts those it has to drop, and takes off what is meant for log lines.
+/// Picks the spans to export, bounds those on their way, counts those it has to drop, and takes off what is meant for
+/// log lines.
 #[derive(Debug)]
 struct BoundedProcessor {
+    waiting: Waiting,
     batches: BatchSpanProcessor,
     in_flight: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
@@ -106,6 +100,7 @@ impl BoundedProcessor {
             .with_scheduled_delay(BATCH_EVERY)
             .build();
         Self {
+            waiting: Waiting::new(lost.clone()),
             batches: BatchSpanProcessor::builder(exporter).with_batch_config(config).build(),
             in_flight,
             lost,
@@ -113,10 +108,8 @@ impl BoundedProcessor {
     }
 }
 
-impl SpanProcessor for BoundedProcessor {
-    fn on_start(&self, _: &mut Span, _: &Context) {}
-
-    fn on_end(&self, mut span: SpanData) {
+impl BoundedProcessor {
+    fn export(&self, mut span: SpanData) {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= QUEUE_SPANS {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +117,14 @@ impl SpanProcessor for BoundedProcessor {
         }
         span.attributes.retain(|attribute| !LOG_FIELDS.contains(&attribute.key.as_str()));
         self.batches.on_end(span);
+    }
+}
+
+impl SpanProcessor for BoundedProcessor {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        self.waiting.end(span, |span| self.export(span));
     }
 
     fn force_flush(&self) -> OTelSdkResult {

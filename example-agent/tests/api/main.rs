@@ -10,3 +10,4 @@ mod provider;
 mod query;
 mod shutdown;
 mod telemetry;
+mod traces;
