@@ -48,6 +48,9 @@ pub(super) struct RequestScope {
     method: &'static str,
     endpoint: &'static str,
     span: Span,
+    context: SpanContext,
+    /// As headers and lines have them; none without a tracer.
+    trace_and_span: Option<(String, String)>,
     actor: String,
     claimed_tenant: OnceLock<String>,
     tenant: OnceLock<Arc<Tenant>>,
@@ -78,10 +81,12 @@ impl RequestScope {
         // Fails only where no tracer is installed, as in tests.
         let _ = span.set_parent(caller);
         let context = span_context(&span);
-        if context.is_valid() {
+        let trace_and_span =
+            context.is_valid().then(|| (context.trace_id().to_string(), context.span_id().to_string()));
+        if let Some((trace_id, span_id)) = &trace_and_span {
             span.record(LOG_SAMPLED, app.telemetry.log_policy.get().keeps(&context, &caller_context));
-            span.record("trace_id", context.trace_id().to_string());
-            span.record("span_id", context.span_id().to_string());
+            span.record("trace_id", trace_id);
+            span.record("span_id", span_id);
         }
         let method = known_method(method);
         span.set_attribute("request.id", id.clone());
@@ -92,6 +97,8 @@ impl RequestScope {
             method,
             endpoint,
             span,
+            context,
+            trace_and_span,
             actor: actor(headers),
             claimed_tenant: OnceLock::new(),
             tenant: OnceLock::new(),
@@ -123,7 +130,6 @@ impl RequestScope {
 
     /// The audit log's line about it.
     fn audited(&self, tenant: Arc<Tenant>, error: Option<&ApiError>) -> AuditEvent {
-        let context = span_context(&self.span);
         let claimed = self.claimed_tenant.get().filter(|_| self.tenant.get().is_none());
         AuditEvent {
             action: Action::Query,
@@ -136,9 +142,7 @@ impl RequestScope {
             actor: self.actor.clone(),
             request: Some(AuditedRequest {
                 id: self.id.clone(),
-                trace_and_span: context
-                    .is_valid()
-                    .then(|| (context.trace_id().to_string(), context.span_id().to_string())),
+                trace_and_span: self.trace_and_span.clone(),
                 endpoint: self.endpoint,
                 tenant,
                 claimed_tenant_id: claimed.cloned(),
@@ -172,7 +176,6 @@ impl Drop for Report {
         let error = outcome.as_ref().err();
         let tenant = scope.tenant.get().cloned().unwrap_or_else(|| app.tenants.other());
         let (cached, cost) = scope.answered.get().copied().unwrap_or_default();
-        let context = span_context(&scope.span);
         let duration = started.elapsed();
         let slow = duration >= app.slow_request;
         let failed = error.is_some_and(|error| error.kind.is_fault());
@@ -180,7 +183,8 @@ impl Drop for Report {
         if let Some(reason) = reason {
             scope.span.set_attribute(REASON, reason.as_str());
         }
-        let trace = (context.is_sampled() || reason.is_some()).then(|| context.trace_id());
+        let findable = scope.context.is_valid() && (scope.context.is_sampled() || reason.is_some());
+        let trace = findable.then(|| scope.context.trace_id());
         scope.span.in_scope(|| {
             if let Some(error) = error.filter(|error| error.kind.is_fault()) {
                 traces::record_failure(&scope.span, error.kind, error.log_message(), error.stack());
@@ -238,10 +242,8 @@ pub(super) async fn observe(
         scope.span.set_attribute("http.response.status_code", i64::from(response.status().as_u16()));
         let headers = response.headers_mut();
         headers.extend(HeaderValue::from_str(&scope.id).map(|id| (X_REQUEST_ID, id)));
-        let context = span_context(&scope.span);
-        if context.is_valid() {
-            let trace_id = HeaderValue::from_str(&context.trace_id().to_string());
-            headers.extend(trace_id.map(|id| (X_TRACE_ID, id)));
+        if let Some((trace_id, _)) = &scope.trace_and_span {
+            headers.extend(HeaderValue::from_str(trace_id).map(|id| (X_TRACE_ID, id)));
         }
         close_when_ending(&report.app, &mut response);
         report.outcome = Some(error.map_or(Ok(()), Err));

@@ -13,6 +13,7 @@ use clap::Parser as _;
 use example_agent::{
     App,
     error::ErrorType,
+    pipeline::{cost::Usage, llm::Completion},
     settings::Cli,
     telemetry::{Handles, exposition::Format},
 };
@@ -38,7 +39,17 @@ fn promtool() -> Option<PathBuf> {
 fn check(promtool: &PathBuf) -> Result<(), Failed> {
     let settings = Cli::parse_from(["example-agent"]).settings;
     let app = App::new(&settings, Handles::new(&settings))?;
-    app.metrics.llm_failed(ErrorType::UpstreamTimeout, Duration::from_secs(1));
+    let second = Duration::from_secs(1);
+    let completion = Completion {
+        text: String::new(),
+        response_model: Some("m".to_owned()),
+        usage: Usage { input: 1, output: 2 },
+        time_to_first_token: second,
+        time_to_first_chunk: Some(second),
+        duration: second,
+    };
+    app.metrics.llm_answered(&app.tenants.other(), &completion, None);
+    app.metrics.llm_failed(ErrorType::UpstreamTimeout, second);
     let text = app.metrics.render(Format::Text);
     let mut command = Command::new(promtool);
     let command = command.args(["check", "metrics"]).stdin(Stdio::piped());
