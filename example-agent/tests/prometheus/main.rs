@@ -1,10 +1,13 @@
-//! What Prometheus's own linter says of `/metrics`: nothing. Listed as ignored where there is no promtool.
+//! What Prometheus itself says of `/metrics`. Listed as ignored where its binaries are neither on the path nor where
+//! `make setup` puts them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
+mod server;
+
 use std::{
     env,
     ffi::OsString,
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::Duration,
 };
@@ -20,23 +23,29 @@ use example_agent::{
 use libtest_mimic::{Arguments, Failed, Trial, run};
 
 fn main() -> ExitCode {
-    let promtool = promtool();
-    let missing = promtool.is_none();
-    let trial = Trial::test("promtool_check_metrics_finds_nothing", move || check(&promtool.unwrap()));
-    run(&Arguments::from_args(), vec![trial.with_ignored_flag(missing)]).exit_code()
+    let trial = |name, binary, test: fn(&Path) -> Result<(), Failed>| {
+        let binary = find(binary);
+        let missing = binary.is_none();
+        Trial::test(name, move || test(&binary.unwrap())).with_ignored_flag(missing)
+    };
+    let trials = vec![
+        trial("promtool_check_metrics_finds_nothing", "promtool", promtool_finds_nothing),
+        trial("prometheus_stores_exemplars_and_returns_them", "prometheus", server::stores_exemplars),
+    ];
+    run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// On the path, or where `make setup` puts it.
-fn promtool() -> Option<PathBuf> {
+fn find(binary: &str) -> Option<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
     let kit = set("AGENT_KIT_CACHE").or_else(|| Some(cache?.join("agent-observability-kit")));
     let path: OsString = env::var_os("PATH").unwrap_or_default();
     let directories = env::split_paths(&path).chain(kit.map(|kit| kit.join("bin")));
-    directories.map(|directory| directory.join("promtool")).find(|file| file.is_file())
+    directories.map(|directory| directory.join(binary)).find(|file| file.is_file())
 }
 
-fn check(promtool: &PathBuf) -> Result<(), Failed> {
+fn promtool_finds_nothing(promtool: &Path) -> Result<(), Failed> {
     let settings = Cli::parse_from(["example-agent"]).settings;
     let app = App::new(&settings, Handles::new(&settings))?;
     let second = Duration::from_secs(1);
