@@ -121,6 +121,9 @@ async fn details_are_for_the_tiers_that_have_them_and_the_policy_changes_while_t
     assert_eq!(put(&json!({})).await.2["tier_levels"]["vip"], "debug", "as at the start");
     let (status, headers, _) = parts(agent.app.http.post(&url).send().await.unwrap()).await;
     assert_eq!((status.as_u16(), headers["allow"].to_str().unwrap()), (405, "GET,HEAD,PUT"));
+    let (status, ..) =
+        parts(agent.app.http.get(format!("{}/log-policy", agent.app.api)).send().await.unwrap()).await;
+    assert_eq!(status, 404, "callers of the API have no say in it");
 }
 
 /// The name of a level, by bunyan's number.
