@@ -16,7 +16,7 @@ use super::audit_file::{AuditFile, Origin};
 use crate::{settings::Settings, tenants::Tenant};
 
 /// Events that may wait for the disk: at about 0.5 KiB each.
-const QUEUE_EVENTS: usize = 16_384;
+pub(super) const QUEUE_EVENTS: usize = 16_384;
 /// How long a disk that refuses is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

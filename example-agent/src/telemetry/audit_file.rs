@@ -4,18 +4,17 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc::Receiver},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::audit::{Action, AuditedRequest, Numbered, Shared};
+use super::audit::{Action, AuditedRequest, Numbered, QUEUE_EVENTS, Shared};
 
 /// How long a first event waits for others: one flush of the disk is for all of them.
 const BATCH_EVERY: Duration = Duration::from_millis(100);
-const BATCH_EVENTS: usize = 1024;
 /// Bunyan's number for INFO.
 const LEVEL: u8 = 30;
 
@@ -80,19 +79,15 @@ impl AuditFile {
         while let Ok(first) = events.recv() {
             let mut batches = Vec::new();
             self.add(&mut batches, first);
-            let until = Instant::now() + BATCH_EVERY;
-            for _ in 1..BATCH_EVENTS {
-                let left = until.saturating_duration_since(Instant::now());
-                let wait = if self.is_closing() { Duration::ZERO } else { left };
-                let Ok(next) = events.recv_timeout(wait) else { break };
-                self.add(&mut batches, next);
+            if !self.is_closing() {
+                // Away from the queue: whoever sends to one that is waited on has to wake the waiter, each time.
+                std::thread::park_timeout(BATCH_EVERY);
             }
-            // Whoever closes the log has recorded its last event before.
+            self.drain(events, &mut batches);
+            // Whoever closes the log has recorded its last event before saying so.
             let closing = self.is_closing();
             if closing {
-                while let Ok(next) = events.try_recv() {
-                    self.add(&mut batches, next);
-                }
+                self.drain(events, &mut batches);
             }
             for batch in &batches {
                 self.write(batch);
@@ -100,6 +95,12 @@ impl AuditFile {
             if closing {
                 break;
             }
+        }
+    }
+
+    fn drain(&self, events: &Receiver<Option<Box<Numbered>>>, batches: &mut Vec<Batch>) {
+        for next in events.try_iter().take(QUEUE_EVENTS) {
+            self.add(batches, next);
         }
     }
 
