@@ -9,34 +9,35 @@ logs=${CARGO_TARGET_DIR:-target}/demo
 mkdir -p "$logs"
 
 pids=()
+# shellcheck disable=SC2317,SC2329 # called by the traps
 finish() {
-	trap - EXIT INT TERM
-	kill "${pids[@]}" 2>/dev/null || true
-	wait
+  trap - EXIT INT TERM
+  kill "${pids[@]}" 2>/dev/null || true
+  wait
 }
 trap finish EXIT
 trap 'exit 0' INT TERM
 
 start() { # NAME COMMAND…: runs it in the background, what it prints goes to a file
-	local name=$1
-	shift
-	"$@" >"$logs/$name.out" 2>&1 &
-	pids+=("$!")
+  local name=$1
+  shift
+  "$@" >"$logs/$name.out" 2>&1 &
+  pids+=("$!")
 }
 
 answers() { # PORT: whether something there says it is well
-	curl --silent --fail --output /dev/null --max-time 2 --noproxy '*' "http://127.0.0.1:$1/healthz"
+  curl --silent --fail --output /dev/null --max-time 2 --noproxy '*' "http://127.0.0.1:$1/healthz"
 }
 
 wait_for() { # NAME PORT: until it answers, or its process is gone
-	local pid=${pids[${#pids[@]} - 1]}
-	until answers "$2"; do
-		if ! kill -0 "$pid" 2>/dev/null; then
-			echo "demo: $1 did not start: $(tail -n 1 "$logs/$1.out")" >&2
-			exit 1
-		fi
-		sleep 0.1
-	done
+  local pid=${pids[${#pids[@]} - 1]}
+  until answers "$2"; do
+    if ! kill -0 "$pid" 2>/dev/null; then
+      echo "demo: $1 did not start: $(tail -n 1 "$logs/$1.out")" >&2
+      exit 1
+    fi
+    sleep 0.1
+  done
 }
 
 start simulators-llm "$bin/simulators" llm --listen 127.0.0.1:8081
