@@ -66,6 +66,12 @@ check() {
   step "rustfmt" cargo fmt --all --check
   step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
   step "cargo test" cargo test --workspace --locked --no-fail-fast
+  if command -v cargo-deny >/dev/null 2>&1; then
+    # Not the advisories: their database comes over the network, and changes under an unchanged commit.
+    step "cargo deny" cargo deny --all-features check bans licenses sources
+  else
+    skip "cargo deny" "cargo-deny is not installed: cargo install cargo-deny"
+  fi
   have shellcheck "shellcheck" setup/shellcheck.sh
   step "preflight" setup/tests/preflight.sh
 }
