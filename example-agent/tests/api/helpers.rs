@@ -48,7 +48,13 @@ pub(crate) async fn spawn_app(provider: &Provider, more: &[&str]) -> TestApp {
     let server = Server::bind(&settings, app).await.unwrap();
     let (api, admin) = (server.api_addr().unwrap(), server.admin_addr().unwrap());
     tokio::spawn(server.run(std::future::pending()));
-    TestApp { api: format!("http://{api}"), admin: format!("http://{admin}"), http: reqwest::Client::new() }
+    TestApp { api: format!("http://{api}"), admin: format!("http://{admin}"), http: http_client() }
+}
+
+/// Even plain HTTP wants the process to have chosen its cryptography, and a test may be the first here to ask.
+pub(crate) fn http_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
 
 impl TestApp {
@@ -247,7 +253,7 @@ impl Agent {
                 kept.lock().unwrap().push(line.unwrap());
             }
         });
-        let app = TestApp { api: String::new(), admin: String::new(), http: reqwest::Client::new() };
+        let app = TestApp { api: String::new(), admin: String::new(), http: http_client() };
         let mut agent = Self { child, app, lines };
         let listening = eventually("listening", async || {
             agent.lines().into_iter().find(|line| line["msg"] == "listening")
