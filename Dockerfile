@@ -6,6 +6,7 @@ ARG RUNTIME_IMAGE=debian:bookworm-slim
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY command-line command-line
 COPY example-agent example-agent
 COPY load-test load-test
 COPY simulators simulators

@@ -15,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 const FLUSH: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let command = Cli::parse_or_exit().command;
+    let command = command_line::parse::<Cli>().command;
     // An error only says that there is one already. Clients need one even for plain HTTP.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match command {
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             })
         }),
     };
-    outcome.map_or_else(|message| serve::fail(1, &message), |()| ExitCode::SUCCESS)
+    outcome.map_or_else(|message| command_line::fail::<Cli>(1, &message), |()| ExitCode::SUCCESS)
 }
 
 fn run_llm(settings: &simulators::settings::Llm) -> Result<(), String> {

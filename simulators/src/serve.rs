@@ -12,16 +12,6 @@ use tokio::{
 /// How long open requests get at the end. A request that hangs on purpose must not hold up the end for longer.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Ends the process with one line on standard error.
-#[expect(
-    clippy::print_stderr,
-    reason = "there may be no log yet, and the line is for whoever typed the command"
-)]
-pub fn fail(code: u8, message: &str) -> ! {
-    eprintln!("simulators: {}", message.replace(['\n', '\r'], " "));
-    std::process::exit(code.into())
-}
-
 /// Listens on `address`. The error is one line.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|e| format!("cannot listen on {address}: {e}"))

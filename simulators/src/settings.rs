@@ -1,17 +1,9 @@
 //! Settings: flags, or the environment variables of the same meaning. What is not valid stops the start.
 use std::net::SocketAddr;
 
-use clap::{
-    Args, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
-    builder::Resettable,
-    error::{ContextKind, ContextValue},
-};
+use clap::{Args, Parser, Subcommand};
+use command_line::http_url;
 use reqwest::Url;
-
-use crate::serve;
-
-/// The exit code for bad settings (`EX_USAGE` of sysexits.h).
-pub const EXIT_USAGE: u8 = 64;
 
 /// Plays the agent's outside world: a model provider and Slack.
 #[derive(Debug, Parser)]
@@ -84,52 +76,6 @@ pub struct Slack {
     pub burst: u32,
 }
 
-impl Cli {
-    /// Reads flags and environment. A bad one, or a request for help, ends the process.
-    pub fn parse_or_exit() -> Self {
-        let parsed = without_empty_variables(Self::command())
-            .try_get_matches()
-            .and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.unwrap_or_else(|error| {
-            if !error.use_stderr() {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line: Vec<_> = text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();
-            let line = line.join(" ");
-            serve::fail(EXIT_USAGE, &format!("{}{}", line.trim_start_matches("error: "), variable_of(&error)))
-        })
-    }
-}
-
-/// A variable that is set but empty counts as unset: Compose passes `VAR=` for what `.env` leaves out.
-fn without_empty_variables(command: ClapCommand) -> ClapCommand {
-    let command = command.mut_args(|arg| {
-        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-        if empty { arg.env(Resettable::Reset) } else { arg }
-    });
-    command.mut_subcommands(without_empty_variables)
-}
-
-/// The environment variable behind the flag of an error: clap names only the flag.
-fn variable_of(error: &clap::Error) -> String {
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return String::new() };
-    let long = flag.trim_start_matches("--").split(' ').next();
-    let command = Cli::command();
-    let mut args = command.get_subcommands().flat_map(ClapCommand::get_arguments);
-    args.find(|arg| arg.get_long() == long)
-        .and_then(|arg| arg.get_env())
-        .map_or_else(String::new, |name| format!(" (environment variable {})", name.display()))
-}
-
-fn http_url(value: &str) -> Result<Url, String> {
-    let url: Url = value.parse().map_err(|e| format!("{e} (for example http://127.0.0.1:8081/healthz)"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("must start with http:// or https:// and name a host".to_owned());
-    }
-    Ok(url)
-}
-
 fn time_scale(value: &str) -> Result<f64, String> {
     match value.parse() {
         Ok(scale) if (0.0..=1000.0).contains(&scale) => Ok(scale),
@@ -146,6 +92,8 @@ fn rate(value: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
