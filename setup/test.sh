@@ -75,6 +75,7 @@ check() {
   fi
   have shellcheck "shellcheck" setup/shellcheck.sh
   step "preflight" setup/tests/preflight.sh
+  step "demo" setup/tests/demo.sh
 }
 
 # The stack under test: its own project, ports, secrets and volumes, so that a stack in use is left alone; rules with
