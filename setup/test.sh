@@ -74,6 +74,7 @@ check() {
     skip "cargo deny" "cargo-deny is not installed: cargo install cargo-deny"
   fi
   have shellcheck "shellcheck" setup/shellcheck.sh
+  step "grafana start" grafana/tests/start.sh
   step "preflight" setup/tests/preflight.sh
   step "demo" setup/tests/demo.sh
 }

@@ -37,7 +37,7 @@ run() {
 }
 
 get() { curl --silent --fail --max-time 2 --noproxy '*' "$@"; }
-ready() { grep -q 'Ctrl-C' "$scratch/out"; }
+ready() { grep -qs 'Ctrl-C' "$scratch/out"; }
 answers() { get "http://127.0.0.1:$AGENT_PORT/healthz" >/dev/null; }
 counted() { get "http://127.0.0.1:$AGENT_ADMIN_PORT/metrics" | grep -q '^agent_requests_total{.*status="success".*} [1-9]'; }
 ended() { ! kill -0 "$demo" 2>/dev/null; }
