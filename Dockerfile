@@ -6,6 +6,7 @@ ARG RUNTIME_IMAGE=debian:bookworm-slim
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY command-line command-line
 COPY example-agent example-agent
 COPY load-test load-test
 COPY simulators simulators
@@ -13,8 +14,8 @@ COPY stack-tests stack-tests
 # The registry and the target folder outlive the build: a changed line costs one crate, not all of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p example-agent -p simulators -p load-test \
-    && install -D -t /out target/release/example-agent target/release/simulators target/release/load-test
+    cargo build --release --locked --bin example-agent --bin simulators --bin load-test --bin scale-durations \
+    && cd target/release && install -D -t /out example-agent simulators load-test scale-durations
 
 FROM ${RUNTIME_IMAGE} AS runtime
 # A fixed number, not a name: Kubernetes' runAsNonRoot can check it, and the log volume's files keep one owner.
@@ -33,5 +34,6 @@ EXPOSE 8081 8082
 ENTRYPOINT ["simulators"]
 
 FROM runtime AS load-test
-COPY --from=build /out/load-test /usr/local/bin/
+# scale-durations is for the drills, which run the alerts' real rules in a twentieth of their time.
+COPY --from=build /out/load-test /out/scale-durations /usr/local/bin/
 ENTRYPOINT ["load-test"]

@@ -6,12 +6,12 @@ password_file=${GF_SECURITY_ADMIN_PASSWORD__FILE:?must name the file that holds 
 case ${BIND_ADDRESS:-127.0.0.1} in
 127.* | ::1 | "[::1]" | localhost) ;;
 *)
-	password=$(cat "$password_file")
-	if [ -z "$password" ] || [ "$password" = admin ]; then
-		echo "grafana: BIND_ADDRESS=$BIND_ADDRESS publishes port 3000 beyond this machine, and the administrator's password is the default: write another one to secrets/grafana_admin_password (a volume that was used before keeps its old password: grafana cli admin reset-admin-password)" >&2
-		exit 64
-	fi
-	;;
+  password=$(cat "$password_file")
+  if [ -z "$password" ] || [ "$password" = admin ]; then
+    echo "grafana: BIND_ADDRESS=$BIND_ADDRESS publishes port 3000 beyond this machine, and the administrator's password is the default: write another one to secrets/grafana_admin_password (a volume that was used before keeps its old password: grafana cli admin reset-admin-password)" >&2
+    exit 64
+  fi
+  ;;
 esac
 
 exec /run.sh "$@"

@@ -61,7 +61,7 @@ pub struct Settings {
     #[arg(long, env = "AGENT_LLM_BASE_URL", default_value = "http://127.0.0.1:8081/v1", value_parser = http_url,
           global = true)]
     pub llm_base_url: Url,
-    /// File with the provider's API key [default: no key]
+    /// File with the provider's API key; an empty file is no key [default: no key]
     #[arg(long, env = "AGENT_LLM_API_KEY_FILE", global = true)]
     pub llm_api_key_file: Option<PathBuf>,
     /// The provider's name in telemetry, as OpenTelemetry's conventions have it

@@ -1,1 +1,9 @@
-//! load-test
+//! Traffic for the agent. The parts serve any kind of run: when requests are due, what they ask, how they are sent, what
+//! came of them; `base` puts them together as the stack's base traffic.
+pub mod arrivals;
+pub mod base;
+pub mod client;
+pub mod questions;
+pub mod report;
+pub mod settings;
+pub mod target;

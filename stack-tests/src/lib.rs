@@ -5,6 +5,8 @@
 
 pub mod clients;
 pub mod containers;
+pub mod scale;
 pub mod stack;
+pub mod tools;
 pub mod trials;
 pub mod wait;

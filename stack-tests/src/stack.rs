@@ -32,7 +32,7 @@ pub struct Stack {
     pub containers: Option<Containers>,
     /// `STACK_FAST=1`: the rules run with all durations divided by 20, so that an alert's end can be waited for.
     pub fast: bool,
-    /// `STACK_MISSING`: services that could not be had here, as `name: reason` lines.
+    /// `STACK_MISSING`: services that could not be had here, as lines of a name, a tab and the reason (`.kit/missing`).
     pub missing: BTreeMap<String, String>,
 }
 
@@ -66,7 +66,7 @@ fn missing(lines: &str) -> BTreeMap<String, String> {
     lines
         .lines()
         .filter_map(|line| {
-            let (name, reason) = line.split_once(':').unwrap_or((line, "no reason given"));
+            let (name, reason) = line.split_once('\t').unwrap_or((line, "no reason given"));
             (!name.trim().is_empty()).then(|| (name.trim().to_owned(), reason.trim().to_owned()))
         })
         .collect()
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_missing_service_has_a_name_and_a_reason() {
-        let got = missing("grafana: no registry\n\nkibana\n");
+        let got = missing("grafana\tno registry\n\nkibana\n");
         assert_eq!(got["grafana"], "no registry");
         assert_eq!(got["kibana"], "no reason given");
         assert_eq!(got.len(), 2);

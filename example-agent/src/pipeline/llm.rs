@@ -1,6 +1,6 @@
 //! The model provider: any that speaks OpenAI's chat completions.
 use std::{
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -155,7 +155,7 @@ impl LlmClient {
         Ok(Self {
             http,
             url: url.parse().map_err(|e| format!("AGENT_LLM_BASE_URL: {url:?}: {e}"))?,
-            key: settings.llm_api_key_file.as_ref().map(read_key).transpose()?,
+            key: settings.llm_api_key_file.as_deref().map(read_key).transpose()?.flatten(),
             provider: settings.llm_provider.clone(),
             model: settings.llm_model.clone(),
             timeout: settings.llm_timeout,
@@ -323,14 +323,15 @@ fn preview(text: &str) -> String {
     text.trim().chars().take(PREVIEW_CHARS).collect()
 }
 
-fn read_key(path: &PathBuf) -> Result<header::HeaderValue, String> {
+/// The authorization header; none where the file is empty: Compose mounts one whether or not the provider wants a key.
+fn read_key(path: &Path) -> Result<Option<header::HeaderValue>, String> {
     let key = std::fs::read_to_string(path)
         .map_err(|e| format!("AGENT_LLM_API_KEY_FILE: cannot read {}: {e}", path.display()))?;
     if key.trim().is_empty() {
-        return Err(format!("AGENT_LLM_API_KEY_FILE: {} is empty", path.display()));
+        return Ok(None);
     }
     let mut value = header::HeaderValue::try_from(format!("Bearer {}", key.trim()))
         .map_err(|_| format!("AGENT_LLM_API_KEY_FILE: {} has characters no key has", path.display()))?;
     value.set_sensitive(true);
-    Ok(value)
+    Ok(Some(value))
 }

@@ -34,13 +34,6 @@ pub(crate) struct TestApp {
     pub(crate) http: reqwest::Client,
 }
 
-/// A client, whichever test of the process is the first.
-fn http_client() -> reqwest::Client {
-    // An error only says that there is one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::new()
-}
-
 /// Starts an agent that asks this provider.
 pub(crate) async fn spawn_app(provider: &Provider, more: &[&str]) -> TestApp {
     let base = provider.base_url();
@@ -57,6 +50,12 @@ pub(crate) async fn spawn_app(provider: &Provider, more: &[&str]) -> TestApp {
     let (api, admin) = (server.api_addr().unwrap(), server.admin_addr().unwrap());
     tokio::spawn(server.run(std::future::pending()));
     TestApp { api: format!("http://{api}"), admin: format!("http://{admin}"), http: http_client() }
+}
+
+/// Even plain HTTP wants the process to have chosen its cryptography, and a test may be the first here to ask.
+pub(crate) fn http_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
 
 impl TestApp {

@@ -28,7 +28,7 @@ fn a_bad_setting_is_one_line_that_names_it_and_exit_code_64() {
         ("AGENT_TENANTS_FILE", "no-such-file"),
         ("AGENT_TENANTS_FILE", empty),
         ("AGENT_PRICES_FILE", empty),
-        ("AGENT_LLM_API_KEY_FILE", empty),
+        ("AGENT_LLM_API_KEY_FILE", "no-such-file"),
         ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "jaeger:4318"),
     ] {
@@ -45,8 +45,15 @@ fn a_bad_setting_is_one_line_that_names_it_and_exit_code_64() {
 #[tokio::test]
 async fn empty_variables_are_unset_ports_in_use_are_named_and_the_health_check_tells() {
     let provider = Provider::start(Behaviour::Stream).await;
-    let empty =
-        [("AGENT_LLM_MODEL", ""), ("AGENT_TENANTS_FILE", ""), ("AGENT_LOG_DIR", ""), ("AGENT_LOG", "")];
+    // An empty key file is no key: Compose mounts one whether or not the provider wants it.
+    let no_key = tempfile::NamedTempFile::new().unwrap();
+    let empty = [
+        ("AGENT_LLM_MODEL", ""),
+        ("AGENT_TENANTS_FILE", ""),
+        ("AGENT_LOG_DIR", ""),
+        ("AGENT_LOG", ""),
+        ("AGENT_LLM_API_KEY_FILE", no_key.path().to_str().unwrap()),
+    ];
     let mut agent = Agent::start(&provider, &empty).await;
     assert_eq!(agent.app.ask_as("acme", "q").await.2["model"], "sim-small");
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::helpers::{Agent, Behaviour, Collector, Provider, eventually};
+use crate::helpers::{Agent, Behaviour, Collector, Provider, eventually, http_client};
 
 /// What a test machine may be late.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -17,9 +17,8 @@ async fn ask_many(
     let asked: Vec<_> = (0..50)
         .map(|i| {
             // A client each, so that each has a connection.
-            let request = reqwest::Client::new()
-                .post(&url)
-                .json(&json!({ "tenant_id": "acme", "query": format!("q{i}") }));
+            let request =
+                http_client().post(&url).json(&json!({ "tenant_id": "acme", "query": format!("q{i}") }));
             tokio::spawn(async move { Ok(request.send().await?.status()) })
         })
         .collect();

@@ -220,7 +220,9 @@ fn sigterm_under_load(stack: &Stack) -> Result<(), String> {
 
 fn every_container_comes_back(stack: &Stack) -> Result<(), String> {
     let containers = stack.containers.as_ref().expect("needed");
-    for service in containers.services()? {
+    let services = containers.services()?;
+    ensure(!services.is_empty(), || "the project has no containers".into())?;
+    for service in services {
         let before = containers.restarts(&service)?;
         containers.signal(&service, "KILL")?;
         until(&format!("{service} started again"), SOON, || {

@@ -179,7 +179,8 @@ pub(super) fn message(line: &Value) -> &str {
 }
 
 fn every_target_is_scraped(stack: &Stack) -> Result<(), String> {
-    until("every target up", SOON, || {
+    // Some are asked once a minute.
+    until("every target up", 3 * SOON, || {
         let up = stack.promql("up")?;
         let missing = |job: &Value| stack.missing.contains_key(job.as_str().unwrap_or_default());
         let down: Vec<_> = up

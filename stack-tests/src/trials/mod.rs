@@ -1,6 +1,7 @@
 //! The trials, by what they prove.
 
 mod alerts;
+mod dashboards;
 mod faults;
 mod hardening;
 mod input;
@@ -47,7 +48,9 @@ impl Case {
 /// All trials for a stack; those that cannot run against it are ignored, with the reason beside their name.
 pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
     // Reading before breaking: a trial that stops a container must not stand before one that counts.
-    let cases = [journey::CASES, input::CASES, hardening::CASES, alerts::CASES, faults::CASES].concat();
+    let cases =
+        [journey::CASES, input::CASES, hardening::CASES, dashboards::CASES, alerts::CASES, faults::CASES]
+            .concat();
     let trial = |case: Case| {
         let obstacle = case.obstacle(stack);
         let stack = Arc::clone(stack);

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Has every image that the enabled services and our own builds need: pulled where its registry answers, else a stand-in
+# built from packages (images/). AGENT_KIT_IMAGES=pull|build decides for all of them; the default finds out for each.
+# Writes .kit/images.env (what overrides Compose's defaults) and .kit/missing (service, tab, why it cannot be had).
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+# shellcheck source=debian.sh
+. "$here/debian.sh"
+# shellcheck source=standins.sh
+. "$here/standins.sh"
+
+mode=$(setting AGENT_KIT_IMAGES auto)
+case $mode in auto | pull | build) ;; *) die "AGENT_KIT_IMAGES=$mode: use auto, pull or build." ;; esac
+
+# NAME REFERENCE for each image that we do not build ourselves, as Compose would take it without our overrides. NAME is
+# the service; for the base images of our own builds it is `rust` and `runtime`, from the argument's name.
+wanted() {
+  rm -f "$KIT_STATE/images.env"
+  use_compose
+  docker compose config | awk '
+    /^services:/ { inside = 1; next }
+    /^[^ ]/ { inside = 0 }
+    !inside { next }
+    /^  [^ ]/ { flush(); service = $1; sub(/:$/, "", service) }
+    /^    build:/ { own = 1 }
+    /^    image:/ { image = $2 }
+    /^        [A-Z]+_IMAGE:/ { name = tolower($1); sub(/_image:$/, "", name); base[name] = $2 }
+    function flush() { if (service != "" && image != "" && !own) print service, image; service = image = ""; own = 0 }
+    END { flush(); for (name in base) print name, base[name] }'
+}
+
+registry_of() { # the part before the first slash, if it looks like a host
+  case $1 in
+    *.*/* | *:*/* | localhost/*) printf '%s' "${1%%/*}" ;;
+    *) printf 'docker.io' ;;
+  esac
+}
+
+present() { docker image inspect "$1" >/dev/null 2>&1; }
+
+# Asks the engine, not curl: it may go through a proxy or a mirror of its own. One real pull for each registry; a pull
+# that is still running when its time is up has got past the question, and so has one for an image that is not there.
+answers() {
+  local registry=$1 image=$2 log
+  case " $answering " in *" $registry "*) return 0 ;; esac
+  case " $silent " in *" $registry "*) return 1 ;; esac
+  log=$(log_of registry)
+  if bounded 15 docker pull "$image" >"$log" 2>&1 ||
+    grep -qE 'Pulling fs layer|Downloading|Pull complete|manifest.* (unknown|not found)' "$log"; then
+    answering="$answering $registry"
+    say "Registry $registry answers"
+  else
+    silent="$silent $registry"
+    say "Registry $registry does not answer: $(tail -n 1 "$log")"
+    return 1
+  fi
+}
+
+variable_of() { printf '%s_IMAGE' "$1" | tr 'a-z-' 'A-Z_'; }
+
+mkdir -p "$KIT_STATE" "$KIT_CACHE/logs"
+answering='' silent='' pulls='' substitutes=''
+# Small images first: the first of each registry is its test.
+list=$(wanted | sort | awk '$1 == "pushgateway" { print; next } { rest = rest $0 "\n" } END { printf "%s", rest }')
+while read -r name image; do
+  if [ "$mode" = pull ]; then
+    present "$image" || pulls="$pulls $name"
+  elif [ "$mode" = build ]; then
+    substitutes="$substitutes $name"
+  elif present "$image"; then
+    :
+  elif answers "$(registry_of "$image")" "$image"; then
+    pulls="$pulls $name"
+  else
+    substitutes="$substitutes $name"
+  fi
+done <<<"$list"
+
+if [ -n "$pulls" ]; then
+  images=$(for name in $pulls; do awk -v name="$name" '$1 == name { print $2 }' <<<"$list"; done | sort -u)
+  for image in $images; do
+    step "pull-${image//[^a-zA-Z0-9.-]/-}" "Pulling $image" docker pull "$image"
+  done
+fi
+
+# What overrides Compose's defaults: the stand-ins that exist by now.
+record_images() {
+  local name tag
+  {
+    echo '# Written by "make setup": the images that stand in for those no registry gave.'
+    for name in $substitutes; do
+      if tag=$(standin_tag "$name"); then echo "$(variable_of "$name")=$tag"; fi
+    done
+  } >"$KIT_STATE/images.env"
+  use_compose
+}
+
+record_missing() {
+  local name reason
+  for name in $substitutes; do
+    standin_exists "$name" && continue
+    reason='no registry answers, and no package registry has it'
+    if recipe_of "$name" >/dev/null; then reason="building it failed, see $(log_of "$name")"; fi
+    printf '%s\t%s\n' "$name" "$reason"
+    warn "Not to be had here: $name ($reason)"
+  done >"$KIT_STATE/missing"
+}
+
+if [ -n "$substitutes" ]; then
+  say "Not from a registry:$substitutes"
+  # shellcheck disable=SC2086 # a list of words
+  build_standins $substitutes
+fi
+record_images
+step own "Building the agent, the simulators and the load test" docker compose --profile '*' build
+finish_standins
+record_images
+record_missing

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# tools.sh: what `make check` needs besides Rust. promtool and amtool go into the cache's bin folder: out of the images that
+# run, so that both speak of the same version; where there is no engine, out of Debian's packages. shellcheck is installed.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+# shellcheck source=debian.sh
+. "$here/debian.sh"
+
+# image_of SERVICE: the image that Compose would run, if it is here.
+image_of() {
+  local image
+  image=$(docker compose config 2>/dev/null | awk -v service="$1:" '/^  [^ ]/ { mine = $1 == service } mine && /^    image:/ { print $2; exit }')
+  [ -n "$image" ] && docker image inspect -f '{{.Id}}' "$image" 2>/dev/null
+}
+
+# from_image TOOL SERVICE: the mark beside the tool says which image it came out of.
+from_image() {
+  local tool=$1 image container status=0
+  [ "$(uname -s)" = Linux ] && image=$(image_of "$2") || return 1
+  if [ -x "$KIT_TOOLS/$tool" ] && [ "$(cat "$KIT_TOOLS/.$tool" 2>/dev/null)" = "$image" ]; then return; fi
+  container=$(docker create "$image") || return 1
+  { docker cp -q "$container:/bin/$tool" "$KIT_TOOLS/" && "$KIT_TOOLS/$tool" --version >/dev/null 2>&1; } || status=1
+  docker rm "$container" >/dev/null
+  [ $status = 0 ] && echo "$image" >"$KIT_TOOLS/.$tool"
+}
+
+from_packages() {
+  local unpacked=$KIT_CACHE/tools
+  on_debian && [ -n "$(debian_mirror)" ] || return 1
+  step tools "Unpacking promtool and amtool of Debian $KIT_SUITE" \
+    unpack_packages "$unpacked" promtool prometheus-alertmanager &&
+    cp "$unpacked/usr/bin/promtool" "$unpacked/usr/bin/amtool" "$KIT_TOOLS/" && rm -rf "$unpacked"
+}
+
+mkdir -p "$KIT_TOOLS"
+if ! command -v shellcheck >/dev/null 2>&1; then
+  { on_debian && can_be_root && step shellcheck "Installing shellcheck" apt_install shellcheck; } ||
+    warn "shellcheck is missing: install it for make check (macOS: brew install shellcheck)."
+fi
+if ! { from_image promtool prometheus && from_image amtool alertmanager; } &&
+  ! { command -v promtool && command -v amtool; } >/dev/null && ! from_packages; then
+  die "promtool and amtool are missing: install Prometheus and Alertmanager (macOS: brew install prometheus alertmanager)."
+fi
+version() { "$1" --version 2>&1 | awk 'NR == 1 { print $1, $2, $3 }'; }
+say "$(version promtool); $(version amtool)"

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# make up: starts all that can be had, waits until it is healthy, and says where it is and how to log in.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+is_missing() { grep -qs "^$1$(printf '\t')" "$KIT_STATE/missing"; }
+
+startable() {
+  local service
+  for service in $(docker compose config --services | sort); do is_missing "$service" || echo "$service"; done
+}
+
+# shellcheck disable=SC2046 # lists of words
+images_present() { docker image inspect $(docker compose config --images $(startable)) >/dev/null 2>&1; }
+
+"$here/engine.sh" ensure
+use_engine
+# What was changed in our own programs since they were built; nothing to do takes a second.
+step own "Building the agent, the simulators and the load test" docker compose --profile '*' build
+if [ "$(setting FAST '')" = 1 ]; then
+  # shellcheck source=fast.sh
+  . "$here/fast.sh"
+fi
+"$here/secrets.sh"
+"$here/preflight.sh"
+
+# Nobody ran `make setup` here yet, or a profile was enabled since.
+if [ ! -f "$KIT_STATE/images.env" ] || ! images_present; then
+  "$here/images.sh"
+  use_compose
+fi
+
+# What did not become healthy, with its last words.
+explain() {
+  local service
+  for service in $(docker compose ps --all --format '{{.Service}} {{.State}} {{.Health}}' | awk '$2 != "running" || $3 == "unhealthy" || $3 == "starting" { print $1 }'); do
+    warn "--- $service: $(docker compose ps --all --format '{{.Status}}' "$service")"
+    docker compose logs --no-log-prefix --tail 15 "$service" >&2
+  done
+  die "The stack did not become healthy. More: make logs; to begin again: make down up."
+}
+
+# Its progress is for eyes; in a log only what goes wrong is of use.
+[ -t 1 ] || export COMPOSE_PROGRESS=quiet
+services=$(startable)
+say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
+# shellcheck disable=SC2086 # a list of words
+docker compose up --detach --wait --wait-timeout 180 --remove-orphans $services || explain
+
+# address SERVICE PORT WHAT: the address that is really published, under the name that people use.
+host=$(setting PUBLIC_HOST localhost)
+address() {
+  local published
+  published=$(docker compose port "$1" "$2" 2>/dev/null) || return 0
+  [ -z "$published" ] || printf '  %-32s %s\n' "${4:-http}://$host:${published##*:}" "$3"
+}
+
+say "All healthy"
+echo
+address grafana 3000 "Grafana: user admin, the password is in $(setting SECRETS_DIR ./secrets)/grafana_admin_password"
+address example-agent 8080 "the agent's API"
+address example-agent 8000 "the agent's metrics and health"
+address prometheus 9090 "Prometheus"
+address alertmanager 9093 "Alertmanager"
+address pushgateway 9091 "Pushgateway"
+address jaeger 16686 "Jaeger"
+address jaeger 4317 "Jaeger, OTLP over gRPC"
+address jaeger 4318 "Jaeger, OTLP over HTTP"
+address jaeger 9411 "Jaeger, Zipkin"
+address simulators-slack 8082 "what arrived in Slack (simulated)"
+address maildev 1080 "what arrived by e-mail"
+address maildev 1025 "where e-mail is sent to" smtp
+address simulators-llm 8081 "the model provider (simulated)"
+if [ -s "$KIT_STATE/missing" ]; then
+  echo
+  while IFS="$(printf '\t')" read -r service reason; do echo "  Missing: $service ($reason)"; done <"$KIT_STATE/missing"
+fi

@@ -1,0 +1,155 @@
+//! `prometheus/`: what promtool says of it, and what it cannot know.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use libtest_mimic::Trial;
+use regex::Regex;
+use stack_tests::tools::Tool;
+
+use crate::{Checker, ensure, files, rules, scaled, stem, trial};
+
+/// What the fast stack divides durations by, and 1 for the files as they are.
+const FACTORS: [u32; 2] = [1, 20];
+
+pub(crate) fn trials(repository: &Path, promtool: &Checker) -> Vec<Trial> {
+    let folder = repository.join("prometheus");
+    let mut trials = Vec::new();
+    for preset in files(&folder.join("thresholds"), "yml") {
+        for factor in FACTORS {
+            let (folder, preset) = (folder.clone(), stem(&preset));
+            let name = format!("prometheus::config::{preset}{}", if factor == 1 { "" } else { "_fast" });
+            trials.push(promtool.trial(name, move |promtool| {
+                config_is_valid(promtool, scaled(&folder, factor)?.path(), &preset)
+            }));
+        }
+    }
+    for file in files(&folder.join("rules"), "yml") {
+        let name = format!("prometheus::rules::{}", stem(&file));
+        trials.push(promtool.trial(name, move |promtool| rules_are_valid(promtool, &file)));
+    }
+    for file in files(&folder.join("tests"), "yml") {
+        let name = format!("prometheus::tests::{}", stem(&file));
+        let folder = folder.join("tests");
+        trials.push(promtool.trial(name, move |promtool| {
+            promtool.run(&folder, &["test", "rules", &file.display().to_string()]).map(drop)
+        }));
+    }
+    let repository = repository.to_owned();
+    let own = |name: &str, check: fn(&Path) -> Result<(), String>| {
+        let repository = repository.clone();
+        trial(format!("prometheus::{name}"), move || check(&repository))
+    };
+    trials.extend([
+        own("every_preset_has_the_same_thresholds", presets_agree),
+        own("every_threshold_that_a_rule_reads_is_there", thresholds_are_there),
+        own("every_alert_says_what_people_need", alerts_say_enough),
+        own("every_alert_has_a_test_and_a_runbook", alerts_have_tests_and_runbooks),
+    ]);
+    trials
+}
+
+/// Checks a copy of the folder, in which `preset` is the active one.
+fn config_is_valid(promtool: &Tool, copy: &Path, preset: &str) -> Result<(), String> {
+    let thresholds = copy.join("thresholds");
+    fs::copy(thresholds.join(format!("{preset}.yml")), thresholds.join("active.yml"))
+        .map_err(|e| e.to_string())?;
+    promtool.run(copy, &["check", "config", "--lint=all", "--lint-fatal", "prometheus.yml"]).map(drop)
+}
+
+fn rules_are_valid(promtool: &Tool, file: &Path) -> Result<(), String> {
+    let folder = file.parent().expect("a file is in a folder");
+    promtool
+        .run(folder, &["check", "rules", "--lint=all", "--lint-fatal", &file.display().to_string()])
+        .map(drop)
+}
+
+fn thresholds_of(preset: &Path) -> Result<BTreeSet<String>, String> {
+    Ok(rules::of_file(preset)?.into_iter().map(|rule| rule.name).collect())
+}
+
+fn threshold_name() -> Regex {
+    Regex::new("agent:threshold:[a-z0-9_]+").expect("a valid expression")
+}
+
+fn presets(repository: &Path) -> Vec<PathBuf> {
+    files(&repository.join("prometheus/thresholds"), "yml")
+}
+
+fn presets_agree(repository: &Path) -> Result<(), String> {
+    let presets = presets(repository);
+    let first = thresholds_of(&presets[0])?;
+    for preset in &presets[1..] {
+        let these = thresholds_of(preset)?;
+        let different: Vec<_> = first.symmetric_difference(&these).collect();
+        ensure(different.is_empty(), || {
+            format!("only one of {} and {} has {different:?}", presets[0].display(), preset.display())
+        })?;
+    }
+    Ok(())
+}
+
+fn thresholds_are_there(repository: &Path) -> Result<(), String> {
+    let known = thresholds_of(&presets(repository)[0])?;
+    let name = threshold_name();
+    let mut read = BTreeSet::new();
+    for file in files(&repository.join("prometheus/rules"), "yml") {
+        let text = crate::read(&file)?;
+        read.extend(name.find_iter(&text).map(|found| found.as_str().to_owned()));
+    }
+    let unknown: Vec<_> = read.difference(&known).collect();
+    ensure(unknown.is_empty() && !read.is_empty(), || format!("{unknown:?} of {read:?} are in no preset"))
+}
+
+fn alerts_say_enough(repository: &Path) -> Result<(), String> {
+    let alerts = rules::alerts(repository)?;
+    ensure(!alerts.is_empty(), || "no alert".into())?;
+    let threshold = threshold_name();
+    for alert in alerts {
+        let name = &alert.name;
+        let severity = alert.labels.get("severity").map(String::as_str).unwrap_or_default();
+        ensure(["critical", "warning", "none"].contains(&severity), || {
+            format!("{name} has severity `{severity}`, which no route knows")
+        })?;
+        for annotation in ["summary", "description", "runbook_url", "dashboard_url"] {
+            ensure(alert.annotations.get(annotation).is_some_and(|text| !text.trim().is_empty()), || {
+                format!("{name} has no {annotation}")
+            })?;
+        }
+        ensure(alert.annotations["runbook_url"].ends_with(&format!("/{name}.md")), || {
+            format!("{name} links to another alert's runbook: {}", alert.annotations["runbook_url"])
+        })?;
+        // An alert with a limit tells the value and the limit.
+        let description = &alert.annotations["description"];
+        // What keeps it quiet in low traffic is no limit.
+        let thresholds = threshold.find_iter(&alert.expr).map(|found| found.as_str());
+        for limit in thresholds.filter(|name| !name.starts_with("agent:threshold:min_")) {
+            ensure(description.contains("$value") && description.contains(limit), || {
+                format!("{name} does not tell its value and {limit}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn alerts_have_tests_and_runbooks(repository: &Path) -> Result<(), String> {
+    let alerts: BTreeSet<_> = rules::alerts(repository)?.into_iter().map(|alert| alert.name).collect();
+    for alert in &alerts {
+        let test = repository.join(format!("prometheus/tests/{alert}.yml"));
+        let fires =
+            |text: String| text.contains(&format!("alertname: {alert}\n")) && text.contains("exp_labels");
+        ensure(crate::read(&test).is_ok_and(fires), || {
+            format!("no test of {alert} firing in {}", test.display())
+        })?;
+    }
+    let runbooks: BTreeSet<_> =
+        files(&repository.join("docs/runbooks"), "md").iter().map(|f| stem(f)).collect();
+    let missing: Vec<_> = alerts.difference(&runbooks).collect();
+    let stale: Vec<_> = runbooks.difference(&alerts).filter(|name| *name != "README").collect();
+    ensure(missing.is_empty() && stale.is_empty(), || {
+        format!("alerts without a runbook: {missing:?}; runbooks without an alert: {stale:?}")
+    })
+}
