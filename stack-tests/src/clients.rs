@@ -1,6 +1,6 @@
 //! Just enough of each service's HTTP API to ask what the stack knows.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::blocking::{Client, RequestBuilder};
 use serde_json::{Value, json};
@@ -105,6 +105,23 @@ impl Stack {
         let series = self.promql(expr)?;
         let value = series.first().and_then(|s| s["value"][1].as_str()).and_then(|v| v.parse().ok());
         value.ok_or(format!("{expr}: no series"))
+    }
+
+    /// The trace ids of a series' exemplars of the last ten minutes, oldest first.
+    pub fn exemplars(&self, series: &str) -> Result<Vec<String>, String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?.as_secs();
+        let (start, end) = ((now - 600).to_string(), (now + 1).to_string());
+        let parameters = [("query", series), ("start", &start), ("end", &end)];
+        let url = format!("{}/api/v1/query_exemplars", self.prometheus);
+        let url = reqwest::Url::parse_with_params(&url, parameters).map_err(|e| format!("{series}: {e}"))?;
+        let answer = get(url.as_str())?;
+        let series = answer["data"].as_array().into_iter().flatten();
+        let mut found: Vec<_> =
+            series.flat_map(|s| s["exemplars"].as_array().cloned().unwrap_or_default()).collect();
+        found.sort_by(|a, b| {
+            a["timestamp"].as_f64().unwrap_or(0.0).total_cmp(&b["timestamp"].as_f64().unwrap_or(0.0))
+        });
+        Ok(found.iter().filter_map(|e| e["labels"]["trace_id"].as_str().map(str::to_owned)).collect())
     }
 
     /// The spans of a trace, as Jaeger's query API gives them.

@@ -29,6 +29,12 @@ pub(super) const CASES: &[Case] = &[
         &[Need::Containers],
         its_lines_are_in_the_file,
     ),
+    Case::new("journey::its_audit_line_says_who_asked", &[Need::Containers], its_audit_line_says_who_asked),
+    Case::new(
+        "journey::an_exemplar_leads_to_its_trace",
+        &[Need::Service("jaeger")],
+        an_exemplar_leads_to_its_trace,
+    ),
     Case::new("journey::every_target_is_scraped", &[], every_target_is_scraped),
     Case::new(
         "journey::base_traffic_comes_from_several_tenants",
@@ -164,10 +170,38 @@ fn its_lines_are_in_the_file(stack: &Stack) -> Result<(), String> {
     Ok(())
 }
 
-/// The lines in the agent's files that carry `needle`.
+fn its_audit_line_says_who_asked(stack: &Stack) -> Result<(), String> {
+    let answer = stack.fresh_query("globex")?;
+    let request_id = answer.header("x-request-id");
+    let line = until("the request's audit line", SOON, || {
+        let lines = lines_in(stack, "audit", request_id)?;
+        ensure(lines.len() == 1, || format!("{lines:?}")).map(|()| lines[0].clone())
+    })?;
+    expect("tenant_id", line["tenant_id"].as_str(), Some("globex"))?;
+    expect("trace_id", line["trace_id"].as_str(), Some(answer.header("x-trace-id")))?;
+    ensure(line["seq"].as_u64() > Some(0), || format!("no sequence number: {line}"))
+}
+
+fn an_exemplar_leads_to_its_trace(stack: &Stack) -> Result<(), String> {
+    stack.fresh_query("acme")?;
+    until("an exemplar whose trace is in Jaeger", 2 * SOON, || {
+        let trace_ids = stack.exemplars("agent_request_duration_seconds_bucket")?;
+        // The newest: Jaeger may have let go of the oldest.
+        let trace_id = trace_ids.last().ok_or("no exemplar")?;
+        let spans = stack.spans(trace_id)?;
+        ensure(spans.iter().any(|s| s.name == "process_request"), || format!("{trace_id}: {spans:?}"))
+    })
+}
+
+/// The lines in the agent's log files that carry `needle`.
 pub(super) fn lines_of(stack: &Stack, needle: &str) -> Result<Vec<Value>, String> {
+    lines_in(stack, "agent", needle)
+}
+
+/// The lines in the agent's files of a kind, `agent` or `audit`, that carry `needle`.
+fn lines_in(stack: &Stack, kind: &str, needle: &str) -> Result<Vec<Value>, String> {
     let containers = stack.containers.as_ref().expect("needed");
-    let script = format!("grep -hF -e '{needle}' /var/log/agent/agent.*.ndjson || true");
+    let script = format!("grep -hF -e '{needle}' /var/log/agent/{kind}.*.ndjson || true");
     let text = containers.exec("example-agent", &["sh", "-c", &script])?;
     text.lines()
         .map(|line| serde_json::from_str(line).map_err(|e| format!("not JSON: {e}: {line}")))

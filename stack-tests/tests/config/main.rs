@@ -1,8 +1,9 @@
-//! The configuration of Prometheus and Alertmanager and the runbooks, each file and each case a trial of its own.
+//! The configuration of Prometheus and Alertmanager, the runbooks and other pages, each file and each case a trial of its own.
 //!
 //! Needs promtool and amtool. Without them their trials are listed as ignored; with `CI=true` they fail instead.
 
 mod alertmanager;
+mod documents;
 mod prometheus;
 mod rules;
 mod runbooks;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         prometheus::trials(repository, &promtool),
         alertmanager::trials(repository, &amtool),
         runbooks::trials(repository, &promtool),
+        documents::trials(repository),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }

@@ -1,0 +1,91 @@
+//! What is written for people, held against the files it speaks of.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use libtest_mimic::Trial;
+use regex::Regex;
+
+use crate::{ensure, read, trial};
+
+/// The trials of `.env.example` and of the pages' links.
+pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
+    let settings = repository.to_owned();
+    let links = repository.to_owned();
+    vec![
+        trial("documents::env_example_has_every_setting_and_its_default".into(), move || {
+            env_example(&settings)
+        }),
+        trial("documents::every_link_to_a_file_leads_to_one".into(), move || pages_links(&links)),
+    ]
+}
+
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a constant pattern")
+}
+
+/// `.env.example` lists what Compose and the setup scripts read, each with the very default it has there.
+fn env_example(repository: &Path) -> Result<(), String> {
+    let compose = read(&repository.join("docker-compose.yml"))?;
+    let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+    for found in regex(r"\$\{([A-Z0-9_]+):-([^}]*)\}").captures_iter(&compose) {
+        let (name, default) = (found[1].to_owned(), found[2].to_owned());
+        if let Some(other) = wanted.insert(name.clone(), default.clone()) {
+            ensure(other == default, || format!("docker-compose.yml: {name} is `{other}` and `{default}`"))?;
+        }
+    }
+    let mut scripts = BTreeSet::new();
+    for script in crate::files(&repository.join("setup"), "sh") {
+        let text = read(&script)?;
+        scripts.extend(regex(r"\$\(setting ([A-Z0-9_]+)").captures_iter(&text).map(|c| c[1].to_owned()));
+    }
+    let example = read(&repository.join(".env.example"))?;
+    let listed: BTreeMap<String, String> = regex(r"(?m)^#([A-Z0-9_]+)=(.*)$")
+        .captures_iter(&example)
+        .map(|found| (found[1].to_owned(), found[2].to_owned()))
+        .collect();
+    for (name, default) in &wanted {
+        let here = listed.get(name).ok_or_else(|| format!(".env.example lacks {name}={default}"))?;
+        ensure(here == default, || format!("{name}: .env.example says `{here}`, Compose `{default}`"))?;
+    }
+    let unknown = |name: &&String| !wanted.contains_key(*name) && !scripts.contains(*name);
+    let unknown: Vec<_> = listed.keys().filter(unknown).collect();
+    ensure(unknown.is_empty(), || format!(".env.example has what nothing reads: {unknown:?}"))?;
+    let unlisted: Vec<_> = scripts.iter().filter(|name| !listed.contains_key(*name)).collect();
+    ensure(unlisted.is_empty(), || format!("setup reads what .env.example lacks: {unlisted:?}"))
+}
+
+/// Every relative link in a page, and every path in its back quotes that looks like one of ours, exists.
+fn pages_links(repository: &Path) -> Result<(), String> {
+    let link = regex(r"\]\(([^)#]+)(?:#[^)]*)?\)");
+    let mut pages = Vec::new();
+    collect_pages(repository, &mut pages)?;
+    ensure(pages.len() > 5, || format!("only {pages:?}"))?;
+    for page in pages {
+        let text = read(&page)?;
+        let folder = page.parent().unwrap_or(repository);
+        for found in link.captures_iter(&text) {
+            let target = &found[1];
+            if !target.contains("://") && !target.starts_with("mailto:") {
+                ensure(folder.join(target).exists(), || format!("{}: no {target}", page.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The pages of the repository, without what is built or generated.
+fn collect_pages(folder: &Path, pages: &mut Vec<PathBuf>) -> Result<(), String> {
+    for entry in std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !path.is_symlink() && name != "target" && !name.starts_with('.') {
+            collect_pages(&path, pages)?;
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path);
+        }
+    }
+    Ok(())
+}
