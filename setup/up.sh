@@ -17,14 +17,14 @@ images_present() { docker image inspect $(docker compose config --images $(start
 
 "$here/engine.sh" ensure
 use_engine
+"$here/secrets.sh"
+"$here/preflight.sh"
 # What was changed in our own programs since they were built; nothing to do takes a second.
 step own "Building the agent, the simulators and the load test" docker compose --profile '*' build
 if [ "$(setting FAST '')" = 1 ]; then
   # shellcheck source=fast.sh
   . "$here/fast.sh"
 fi
-"$here/secrets.sh"
-"$here/preflight.sh"
 
 # Nobody ran `make setup` here yet, or a profile was enabled since.
 if [ ! -f "$KIT_STATE/images.env" ] || ! images_present; then
