@@ -19,17 +19,17 @@ images_present() { docker image inspect $(docker compose config --images $(start
 use_engine
 "$here/secrets.sh"
 "$here/preflight.sh"
-# What was changed in our own programs since they were built; nothing to do takes a second.
-step own "Building the agent, the simulators and the load test" docker compose --profile '*' build
-if [ "$(setting FAST '')" = 1 ]; then
-  # shellcheck source=fast.sh
-  . "$here/fast.sh"
-fi
-
 # Nobody ran `make setup` here yet, or a profile was enabled since.
 if [ ! -f "$KIT_STATE/images.env" ] || ! images_present; then
   "$here/images.sh"
   use_compose
+else
+  # What was changed in our own programs since they were built; nothing to do takes a second.
+  step own "Building the agent, the simulators and the load test" docker compose --profile '*' build
+fi
+if [ "$(setting FAST '')" = 1 ]; then
+  # shellcheck source=fast.sh
+  . "$here/fast.sh"
 fi
 
 # What did not become healthy, with its last words.
