@@ -107,7 +107,7 @@ skip_stack() { # WHY: each of its tests, by name
   local name
   while read -r name; do
     skip "$name" "$1"
-  done < <(cargo run --quiet --locked -p stack-tests -- --list 2>/dev/null | sed -n 's/: test$//p')
+  done < <(cargo run --quiet --locked -p stack-tests -- --list 2>/dev/null | sed -n -e 's/^\[.*\] //' -e 's/: test$//p')
 }
 
 stack() {
