@@ -1,6 +1,7 @@
 //! A multi-tenant question-answering LLM service, small but run as a real one: bounded everywhere, and visible in
 //! metrics, logs and traces. `main` is thin; tests start the same server on port 0.
 pub mod error;
+pub mod faults;
 mod healthcheck;
 pub mod lifecycle;
 pub mod pipeline;
@@ -16,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 pub use healthcheck::healthcheck;
 
 use crate::{
+    faults::CurrentFaults,
     lifecycle::Lifecycle,
     pipeline::{Pipeline, llm::LlmClient},
     settings::Settings,
@@ -30,6 +32,8 @@ pub struct App {
     pub tenants: Tenants,
     /// How questions are answered.
     pub pipeline: Pipeline,
+    /// What goes wrong on purpose.
+    pub faults: Arc<CurrentFaults>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What it tells about itself otherwise.
@@ -53,13 +57,15 @@ impl App {
             let as_of = &prices.as_of;
             tracing::warn!(model, as_of, "the price file has no such model: its calls count as free");
         }
-        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.clone());
+        let faults = Arc::<CurrentFaults>::default();
+        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.clone(), faults.clone());
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
-        let pipeline = Pipeline::new(settings, llm, price, metrics.clone());
+        let pipeline = Pipeline::new(settings, llm, price, metrics.clone(), faults.clone());
         Ok(Self {
             tenants,
             pipeline,
+            faults,
             metrics,
             telemetry,
             lifecycle: Lifecycle::default(),

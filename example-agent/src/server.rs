@@ -109,6 +109,9 @@ async fn upkeep(app: Arc<App>) {
     let mut tick = tokio::time::interval(UPKEEP_EVERY);
     loop {
         tick.tick().await;
+        if app.faults.forget_expired(Instant::now()) {
+            tracing::info!("faults expired");
+        }
         let metrics = app.metrics.clone();
         let _ = tokio::task::spawn_blocking(move || metrics.upkeep()).await;
     }

@@ -1,5 +1,6 @@
 //! The two listeners' routes. All errors of all routes have the same JSON body.
 mod body;
+mod faults;
 mod health;
 mod log_policy;
 mod metrics;
@@ -53,6 +54,7 @@ pub fn api(app: Arc<App>) -> Router {
 pub fn admin(app: Arc<App>) -> Router {
     Router::new()
         .route("/metrics", get(metrics::metrics))
+        .route("/faults", get(faults::get).put(faults::put).delete(faults::delete))
         .route("/log-policy", get(log_policy::get).put(log_policy::put))
         .route(HEALTHZ, get(health::healthz))
         .route(READYZ, get(health::readyz))
