@@ -1,5 +1,6 @@
 //! A multi-tenant question-answering LLM service, small but run as a real one: bounded everywhere, and visible in
 //! metrics, logs and traces. `main` is thin; tests start the same server on port 0.
+pub mod console;
 pub mod error;
 pub mod faults;
 mod healthcheck;
@@ -17,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 pub use healthcheck::healthcheck;
 
 use crate::{
+    console::Console,
     faults::CurrentFaults,
     lifecycle::Lifecycle,
     pipeline::{Pipeline, llm::LlmClient},
@@ -34,6 +36,8 @@ pub struct App {
     pub pipeline: Pipeline,
     /// What goes wrong on purpose.
     pub faults: Arc<CurrentFaults>,
+    /// What the console page is told.
+    pub console: Console,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What it tells about itself otherwise.
@@ -66,6 +70,7 @@ impl App {
             tenants,
             pipeline,
             faults,
+            console: Console::new(&settings.console, settings.api_addr.port(), settings.admin_addr.port()),
             metrics,
             telemetry,
             lifecycle: Lifecycle::default(),
