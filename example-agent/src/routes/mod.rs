@@ -7,6 +7,7 @@ mod health;
 mod log_policy;
 mod metrics;
 mod observe;
+mod openapi;
 mod query;
 
 use std::sync::Arc;
@@ -29,10 +30,11 @@ use crate::{
 
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
+const OPENAPI: &str = "/openapi.json";
 /// The `endpoint` label of what is no route.
 const OTHER_ENDPOINT: &str = "other";
 /// Routes that are no work.
-const UNCOUNTED: [&str; 2] = [HEALTHZ, READYZ];
+const UNCOUNTED: [&str; 3] = [HEALTHZ, READYZ, OPENAPI];
 /// Every route of the API that is work, as the values of the `endpoint` label.
 const API_ENDPOINTS: [&str; 1] = [QUERY_ENDPOINT];
 
@@ -48,6 +50,7 @@ pub fn api(app: Arc<App>) -> Router {
         .route(QUERY_ENDPOINT, post(query::query))
         .route(HEALTHZ, get(health::healthz))
         .route(READYZ, get(health::readyz))
+        .route(OPENAPI, get(openapi::openapi))
         .merge(console::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

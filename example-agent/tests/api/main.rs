@@ -7,6 +7,7 @@ mod faults;
 mod helpers;
 mod logs;
 mod metrics;
+mod openapi;
 mod process;
 mod provider;
 mod query;
