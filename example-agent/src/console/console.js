@@ -62,7 +62,7 @@ $('ask').addEventListener('submit', async (event) => {
     });
     show(tenant, response, await response.json());
   } catch (error) {
-    showFailure('The agent did not answer', String(error.message));
+    showResult('The agent did not answer', error.message, true);
   } finally {
     $('send').disabled = false;
     $('send').textContent = 'Ask';
@@ -72,7 +72,7 @@ $('ask').addEventListener('submit', async (event) => {
 function show(tenant, response, body) {
   const traceId = response.headers.get('x-trace-id');
   const facts = response.ok
-    ? { Model: body.model, Tokens: body.tokens, Cost: `${dollars(body.cost_usd)}`, Cached: body.cached ? 'yes' : 'no' }
+    ? { Model: body.model, Tokens: body.tokens, Cost: dollars(body.cost_usd), Cached: body.cached ? 'yes' : 'no' }
     : { Status: response.status, Type: body.error.type, Field: body.error.field };
   facts.Request = body.request_id;
   facts.Trace = traceId;
@@ -86,10 +86,6 @@ function show(tenant, response, body) {
     item.append(link(text, href));
     $('links').append(item);
   }
-}
-
-function showFailure(title, message) {
-  showResult(title, message, true);
 }
 
 function showResult(title, text, failed) {
@@ -142,31 +138,49 @@ function notice(text) {
   $('faults-state').hidden = text === '';
 }
 
+let changes = 0;
+
+async function getFaults() {
+  return (await adminFetch('/faults')).json();
+}
+
+/** Sends what `options` makes of the faults in force, and shows what has become of it. */
 async function changeFaults(options) {
+  changes += 1;
   try {
-    showFaults(await (await adminFetch('/faults', options)).json());
+    showFaults(await (await adminFetch('/faults', options(await getFaults()))).json());
   } catch (error) {
     await refreshFaults().catch(() => {});
     notice(`The faults could not be changed: ${error.message}`);
+  } finally {
+    changes += 1;
   }
 }
 
 async function refreshFaults() {
-  showFaults(await (await adminFetch('/faults')).json());
+  const before = changes;
+  const faults = await getFaults();
+  // What was asked before a change and answered after it would turn the switches back.
+  if (changes === before) showFaults(faults);
 }
 
 for (const input of switches) {
-  input.addEventListener('change', async () => {
-    // What somebody else has set with other values stays as it is.
-    const faults = await (await adminFetch('/faults')).json().catch(() => NORMAL);
+  input.addEventListener('change', () => {
     const key = input.dataset.fault;
     const on = typeof NORMAL[key] === 'string' ? input.dataset.on : JSON.parse(input.dataset.on);
-    faults[key] = input.checked ? on : NORMAL[key];
-    faults.expires_in_seconds = $('expiry').value === '' ? null : Number($('expiry').value);
-    await changeFaults({ method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify(faults) });
+    const change = {
+      [key]: input.checked ? on : NORMAL[key],
+      expires_in_seconds: $('expiry').value === '' ? null : Number($('expiry').value),
+    };
+    // What somebody else has set to other values stays as it is.
+    changeFaults((faults) => ({
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ ...faults, ...change }),
+    }));
   });
 }
-$('all-off').addEventListener('click', () => changeFaults({ method: 'DELETE' }));
+$('all-off').addEventListener('click', () => changeFaults(() => ({ method: 'DELETE' })));
 $('faults').addEventListener('submit', (event) => event.preventDefault());
 
 /** Sums of the series of `/metrics` that the numbers are made of. */

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         trial("a_question_is_answered_with_its_links", a_question_is_answered_with_its_links),
         trial("faults_are_switched_on_and_off", faults_are_switched_on_and_off),
         trial("markup_in_questions_and_answers_stays_text", markup_stays_text),
+        trial("a_page_that_the_admin_port_refuses_says_so", a_refused_page_says_so),
         trial("without_the_admin_port_questions_can_be_asked", without_the_admin_port),
     ];
     run(&Arguments::from_args(), trials).exit_code()
@@ -185,6 +186,17 @@ fn markup_stays_text(chromium: &Path) {
     let refused = "(() => { try { document.querySelector('#answer').innerHTML = '<b>x</b>'; return 'taken' } \
         catch (error) { return error.name } })()";
     assert_eq!(browser.evaluate(refused), "TypeError");
+}
+
+fn a_refused_page_says_so(chromium: &Path) {
+    let agent = Agent::start(&[("AGENT_CONSOLE_ORIGINS", "http://console.example")]);
+    let mut browser = Browser::start(chromium, 1280);
+    browser.open(&agent.api);
+    browser.wait_for("document.querySelector('#live-state').innerText.includes('does not answer this page')");
+    assert_eq!(browser.evaluate("document.querySelector('#switches').disabled"), true);
+    browser.fill("#tenant", "acme");
+    browser.click("#send");
+    browser.wait_for("document.querySelector('#outcome').innerText === 'Answer'");
 }
 
 fn without_the_admin_port(chromium: &Path) {
