@@ -24,6 +24,8 @@ pub enum ErrorType {
     RequestTimeout,
     /// No such tenant in the tenants file.
     UnknownTenant,
+    /// A page of an origin that may not use the admin side.
+    ForbiddenOrigin,
     /// No such route.
     NotFound,
     /// The route does not know the method.
@@ -66,6 +68,7 @@ impl ErrorType {
             Self::PayloadTooLarge => "payload_too_large",
             Self::RequestTimeout => "request_timeout",
             Self::UnknownTenant => "unknown_tenant",
+            Self::ForbiddenOrigin => "forbidden_origin",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ClientClosed => "client_closed",
@@ -90,7 +93,7 @@ impl ErrorType {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::UnknownTenant => StatusCode::FORBIDDEN,
+            Self::UnknownTenant | Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpstreamUnavailable | Self::UpstreamError | Self::UpstreamInvalidResponse => {

@@ -1,6 +1,8 @@
 //! A multi-tenant question-answering LLM service, small but run as a real one: bounded everywhere, and visible in
 //! metrics, logs and traces. `main` is thin; tests start the same server on port 0.
+pub mod console;
 pub mod error;
+pub mod faults;
 mod healthcheck;
 pub mod lifecycle;
 pub mod pipeline;
@@ -16,6 +18,8 @@ use std::{sync::Arc, time::Duration};
 pub use healthcheck::healthcheck;
 
 use crate::{
+    console::Console,
+    faults::CurrentFaults,
     lifecycle::Lifecycle,
     pipeline::{Pipeline, llm::LlmClient},
     settings::Settings,
@@ -30,6 +34,10 @@ pub struct App {
     pub tenants: Tenants,
     /// How questions are answered.
     pub pipeline: Pipeline,
+    /// What goes wrong on purpose.
+    pub faults: Arc<CurrentFaults>,
+    /// What the console page is told.
+    pub console: Console,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What it tells about itself otherwise.
@@ -53,13 +61,16 @@ impl App {
             let as_of = &prices.as_of;
             tracing::warn!(model, as_of, "the price file has no such model: its calls count as free");
         }
-        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.clone());
+        let faults = Arc::<CurrentFaults>::default();
+        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.clone(), faults.clone());
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
-        let pipeline = Pipeline::new(settings, llm, price, metrics.clone());
+        let pipeline = Pipeline::new(settings, llm, price, metrics.clone(), faults.clone());
         Ok(Self {
             tenants,
             pipeline,
+            faults,
+            console: Console::new(&settings.console, settings.api_addr.port(), settings.admin_addr.port()),
             metrics,
             telemetry,
             lifecycle: Lifecycle::default(),

@@ -21,7 +21,7 @@ use tokio::{
     time::{sleep, timeout_at},
 };
 
-use crate::{App, lifecycle::Phase, routes, settings::Settings};
+use crate::{App, console::Console, lifecycle::Phase, routes, settings::Settings};
 
 /// A caller that has connected has this long to say what it wants.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,14 +53,20 @@ pub struct Server {
 
 impl Server {
     /// Binds both addresses; port 0 takes any free one.
-    pub async fn bind(settings: &Settings, app: App) -> Result<Self, BindError> {
+    pub async fn bind(settings: &Settings, mut app: App) -> Result<Self, BindError> {
         let bind = async |variable, address| {
             TcpListener::bind(address).await.map_err(|source| BindError { variable, address, source })
         };
+        let api = bind("AGENT_API_ADDR", settings.api_addr).await?;
+        let admin = bind("AGENT_ADMIN_ADDR", settings.admin_addr).await?;
+        // Port 0 has become another.
+        if let (Ok(api), Ok(admin)) = (api.local_addr(), admin.local_addr()) {
+            app.console = Console::new(&settings.console, api.port(), admin.port());
+        }
         Ok(Self {
-            api: bind("AGENT_API_ADDR", settings.api_addr).await?,
-            admin: bind("AGENT_ADMIN_ADDR", settings.admin_addr).await?,
             app: Arc::new(app),
+            api,
+            admin,
             max_connections: settings.max_connections,
             shutdown_timeout: settings.shutdown_timeout,
         })
@@ -109,6 +115,9 @@ async fn upkeep(app: Arc<App>) {
     let mut tick = tokio::time::interval(UPKEEP_EVERY);
     loop {
         tick.tick().await;
+        if app.faults.forget_expired(Instant::now()) {
+            tracing::info!("faults expired");
+        }
         let metrics = app.metrics.clone();
         let _ = tokio::task::spawn_blocking(move || metrics.upkeep()).await;
     }

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, b
 use reqwest::Url;
 
 use crate::{
+    console::{ConsoleSettings, LINK_VARIABLES},
     pipeline::cost::Prices,
     telemetry::{log_policy::TierLevels, logs::LogLevels},
     tenants::Tenants,
@@ -114,6 +115,9 @@ pub struct Settings {
     /// Name of the service in logs and traces
     #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "example-agent", global = true)]
     pub service_name: String,
+    /// The console page
+    #[command(flatten)]
+    pub console: ConsoleSettings,
 }
 
 impl Cli {
@@ -121,7 +125,9 @@ impl Cli {
     pub fn parse_or_exit() -> Self {
         // A variable that is set but empty counts as unset: Compose passes `VAR=` for what `.env` leaves out.
         let command = Self::command().mut_args(|arg| {
-            let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+            // Not those of the console's links: empty, they take the link away.
+            let name = arg.get_env().filter(|name| !name.to_string_lossy().starts_with(LINK_VARIABLES));
+            let empty = name.and_then(std::env::var_os).is_some_and(|value| value.is_empty());
             if empty { arg.env(Resettable::Reset) } else { arg }
         });
         let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));

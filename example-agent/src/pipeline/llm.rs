@@ -172,6 +172,11 @@ impl LlmClient {
         &self.model
     }
 
+    /// How long a call may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Host of the provider, for spans.
     pub fn server_address(&self) -> &str {
         self.url.host_str().unwrap_or_default()

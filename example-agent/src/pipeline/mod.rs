@@ -16,6 +16,7 @@ use self::{
 };
 use crate::{
     error::ErrorType,
+    faults::{CurrentFaults, Faults},
     settings::Settings,
     telemetry::{
         events::{AnswerKept, CacheLookup, LlmCallCompleted, LlmCallFailed, LlmCallStarted},
@@ -49,13 +50,20 @@ pub struct Pipeline {
     llm: LlmClient,
     price: Option<Price>,
     metrics: Arc<Metrics>,
+    faults: Arc<CurrentFaults>,
 }
 
 impl Pipeline {
     /// A pipeline for one model at one price, if there is one for it.
-    pub fn new(settings: &Settings, llm: LlmClient, price: Option<Price>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        settings: &Settings,
+        llm: LlmClient,
+        price: Option<Price>,
+        metrics: Arc<Metrics>,
+        faults: Arc<CurrentFaults>,
+    ) -> Self {
         let cache = AnswerCache::new(llm.model().into(), settings.cache_ttl, settings.cache_max_bytes);
-        Self { cache, llm, price, metrics }
+        Self { cache, llm, price, metrics, faults }
     }
 
     /// The model that answers.
@@ -65,14 +73,15 @@ impl Pipeline {
 
     /// Answers a tenant's question.
     pub async fn answer(&self, tenant: &Tenant, query: &str) -> Result<Answer, LlmError> {
-        if let Some(known) = self.check_cache(tenant, query).await {
+        let faults = self.faults.get(Instant::now()).faults;
+        if let Some(known) = self.check_cache(tenant, query, &faults).await {
             return Ok(Answer { text: known.text.clone(), tokens: 0, cost: NanoUsd(0), cached: true });
         }
-        let completion = self.call_llm(query).await?;
-        let cost = self.price.map(|price| price.cost(completion.usage));
+        let completion = self.call_llm(query, &faults).await?;
+        let cost = self.price.map(|price| faults.cost(price.cost(completion.usage)));
         LlmCallCompleted { tenant, model: self.model(), completion: &completion, cost }.emit(&self.metrics);
         // An empty answer was paid for, but is not worth repeating.
-        if !completion.text.is_empty() {
+        if !completion.text.is_empty() && faults.keep_answers() {
             self.cache.insert(tenant.index, query, CachedAnswer { text: completion.text.clone() }).await;
             AnswerKept { cache_type: RESPONSE_CACHE, answer: &completion.text }.emit();
         }
@@ -84,14 +93,16 @@ impl Pipeline {
         })
     }
 
-    async fn check_cache(&self, tenant: &Tenant, query: &str) -> Option<Arc<CachedAnswer>> {
+    async fn check_cache(&self, tenant: &Tenant, query: &str, faults: &Faults) -> Option<Arc<CachedAnswer>> {
         let span = info_span!("check_cache", cache.r#type = RESPONSE_CACHE);
-        let known = step(span, self.cache.get(tenant.index, query)).await;
+        let look_up =
+            async { if faults.cache_off { None } else { self.cache.get(tenant.index, query).await } };
+        let known = step(span, look_up).await;
         CacheLookup { tenant, cache_type: RESPONSE_CACHE, hit: known.is_some() }.emit(&self.metrics);
         known
     }
 
-    async fn call_llm(&self, query: &str) -> Result<Completion, LlmError> {
+    async fn call_llm(&self, query: &str, faults: &Faults) -> Result<Completion, LlmError> {
         let span = info_span!(
             "call_llm",
             otel.kind = "client",
@@ -104,7 +115,7 @@ impl Pipeline {
         );
         LlmCallStarted { model: self.model(), server_address: self.llm.server_address() }.emit();
         let started = Instant::now();
-        let result = step(span, self.llm.complete(query)).await;
+        let result = step(span, faults.disturb(self.llm.timeout(), self.llm.complete(query))).await;
         if let Err(error) = &result {
             LlmCallFailed { model: self.model(), error, duration: started.elapsed() }.emit(&self.metrics);
         }

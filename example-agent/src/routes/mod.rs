@@ -1,9 +1,13 @@
 //! The two listeners' routes. All errors of all routes have the same JSON body.
 mod body;
+mod console;
+mod cross_origin;
+mod faults;
 mod health;
 mod log_policy;
 mod metrics;
 mod observe;
+mod openapi;
 mod query;
 
 use std::sync::Arc;
@@ -26,9 +30,12 @@ use crate::{
 
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
+const OPENAPI: &str = "/openapi.json";
 /// The `endpoint` label of what is no route.
 const OTHER_ENDPOINT: &str = "other";
-/// Every route of the API, as the values of the `endpoint` label. Probes are not among them: they are not counted.
+/// Routes that are no work.
+const UNCOUNTED: [&str; 3] = [HEALTHZ, READYZ, OPENAPI];
+/// Every route of the API that is work, as the values of the `endpoint` label.
 const API_ENDPOINTS: [&str; 1] = [QUERY_ENDPOINT];
 
 /// What of a caller's words is repeated where they are wrong.
@@ -43,6 +50,8 @@ pub fn api(app: Arc<App>) -> Router {
         .route(QUERY_ENDPOINT, post(query::query))
         .route(HEALTHZ, get(health::healthz))
         .route(READYZ, get(health::readyz))
+        .route(OPENAPI, get(openapi::openapi))
+        .merge(console::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), observe::observe))
@@ -51,8 +60,15 @@ pub fn api(app: Arc<App>) -> Router {
 
 /// What operators see. Not counted: it is not the agent's work.
 pub fn admin(app: Arc<App>) -> Router {
-    Router::new()
+    let for_the_console = Router::new()
         .route("/metrics", get(metrics::metrics))
+        .route("/faults", get(faults::get).put(faults::put).delete(faults::delete))
+        .route("/tenants", get(console::tenants))
+        // Before the layer: a browser's preflight has a method that no route knows.
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), cross_origin::console_only));
+    Router::new()
+        .merge(for_the_console)
         .route("/log-policy", get(log_policy::get).put(log_policy::put))
         .route(HEALTHZ, get(health::healthz))
         .route(READYZ, get(health::readyz))

@@ -18,7 +18,7 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
-    API_ENDPOINTS, HEALTHZ, MAX_ECHOED_CHARS, OTHER_ENDPOINT, READYZ, actor, close_when_ending,
+    API_ENDPOINTS, MAX_ECHOED_CHARS, OTHER_ENDPOINT, UNCOUNTED, actor, close_when_ending, console,
     new_request_id,
 };
 
@@ -219,8 +219,8 @@ pub(super) async fn observe(
 ) -> Response {
     let started = Instant::now();
     let path = path.as_ref().map_or(OTHER_ENDPOINT, MatchedPath::as_str);
-    if matches!(path, HEALTHZ | READYZ) {
-        // Probes are no work: counted, they would thin out error ratio and latency.
+    if UNCOUNTED.contains(&path) || console::PATHS.contains(&path) {
+        // These are no work: counted, they would thin out error ratio and latency.
         let (mut response, _) = complete(next.run(request).await, &new_request_id());
         close_when_ending(&app, &mut response);
         return response;

@@ -27,6 +27,8 @@ pub enum Action {
     Query,
     /// Which lines are written was changed.
     ChangeLogPolicy,
+    /// What goes wrong on purpose was changed.
+    ChangeFaults,
     /// The process started: the first event of each.
     Start,
     /// The process ended in order: the last event. Where it is missing, the last events may be too.
@@ -35,13 +37,15 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order of their values.
-    pub const ALL: [Self; 4] = [Self::Query, Self::ChangeLogPolicy, Self::Start, Self::Stop];
+    pub const ALL: [Self; 5] =
+        [Self::Query, Self::ChangeLogPolicy, Self::ChangeFaults, Self::Start, Self::Stop];
 
     /// The name in the file and the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Query => "query",
             Self::ChangeLogPolicy => "change_log_policy",
+            Self::ChangeFaults => "change_faults",
             Self::Start => "start",
             Self::Stop => "stop",
         }

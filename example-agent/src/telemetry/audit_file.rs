@@ -233,6 +233,7 @@ impl<'a> Line<'a> {
             msg: match event.action {
                 Action::Query => "access decision",
                 Action::ChangeLogPolicy => "log policy changed",
+                Action::ChangeFaults => "faults changed",
                 Action::Start => "audit log opened",
                 Action::Stop => "audit log closed",
             },

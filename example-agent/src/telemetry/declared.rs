@@ -95,12 +95,14 @@ declare! {
         Kind::Histogram(&GEN_AI_SECONDS_BUCKETS),
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model"],
         "Time from the call of the model to the first chunk of its answer, where the answer is streamed.";
+    FAULT_ACTIVE = "agent_fault_active", Kind::Gauge, ["fault"],
+        "1 while the fault is switched on by /faults of the admin side, else 0.";
     LOG_LINES_DROPPED = "agent_log_lines_dropped_total", Kind::Counter, [],
         "Log lines lost because a queue was full or a write failed.";
     SPANS_DROPPED = "agent_spans_dropped_total", Kind::Counter, [],
         "Spans lost because the queue was full or the collector did not take them.";
     AUDIT_EVENTS = "agent_audit_events_total", Kind::Counter, ["action"],
-        "Events for the audit log: questions asked, log policies changed, starts and stops of the agent.";
+        "Events for the audit log: questions asked, log policies and faults changed, starts and stops of the agent.";
     AUDIT_EVENTS_LOST = "agent_audit_events_lost_total", Kind::Counter, [],
         "Events that are missing in the audit log because its queue was full or its disk refused to the end.";
     BUILD_INFO = "agent_build_info", Kind::Gauge, ["version"],

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use opentelemetry::trace::TraceId;
+use serde_json::{Map, Value};
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -47,6 +48,30 @@ impl LogPolicyChanged {
             actor: self.actor,
             request: None,
             context: Some(policy),
+        });
+    }
+}
+
+/// What goes wrong on purpose has been changed.
+pub struct FaultsChanged {
+    /// From now on.
+    pub faults: Map<String, Value>,
+    /// By whom, as far as they say.
+    pub actor: String,
+}
+
+impl FaultsChanged {
+    /// Writes the log line, a warning because who reads the next errors must know, and one of the audit log.
+    pub fn emit(self, audit: &AuditLog) {
+        let faults = Value::Object(self.faults);
+        warn!(faults = %faults, actor = self.actor, "faults changed");
+        audit.record(AuditEvent {
+            action: Action::ChangeFaults,
+            outcome: Outcome::Allowed,
+            rule: "admin_side",
+            actor: self.actor,
+            request: None,
+            context: Some(faults),
         });
     }
 }

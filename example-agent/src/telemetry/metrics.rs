@@ -20,8 +20,8 @@ use super::{
     audit::Action,
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
-        CACHE_REQUESTS, DURATION, ERRORS, Kind, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS,
-        SPANS_DROPPED, counter, gauge, histogram,
+        CACHE_REQUESTS, DURATION, ERRORS, FAULT_ACTIVE, Kind, LLM_TOKENS, LLM_UNPRICED_CALLS,
+        LOG_LINES_DROPPED, REQUESTS, SPANS_DROPPED, counter, gauge, histogram,
     },
     exemplars::DurationSeries,
     exposition::{self, Format},
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     error::ErrorType,
+    faults::{CurrentFaults, Faults},
     pipeline::{RESPONSE_CACHE, cost::NanoUsd, llm::Completion},
     tenants::{Tenant, Tenants},
 };
@@ -86,6 +87,8 @@ pub struct Metrics {
     hit_rate: HitRate,
     hit_rate_gauge: Gauge,
     connections: Gauge,
+    faults: Arc<CurrentFaults>,
+    active_faults: [Gauge; Faults::NAMES.len()],
     telemetry: Handles,
     log_lines_dropped: Counter,
     spans_dropped: Counter,
@@ -107,6 +110,7 @@ impl Metrics {
         provider: &str,
         model: &str,
         telemetry: Handles,
+        faults: Arc<CurrentFaults>,
     ) -> Result<Self, BuildError> {
         let mut builder = PrometheusBuilder::new();
         for metric in ALL {
@@ -137,6 +141,8 @@ impl Metrics {
             hit_rate: HitRate::new(Instant::now()),
             hit_rate_gauge,
             connections: gauge(&recorder, &ACTIVE_CONNECTIONS, &[]),
+            faults,
+            active_faults: Faults::NAMES.map(|name| gauge(&recorder, &FAULT_ACTIVE, &[name.into()])),
             telemetry,
             log_lines_dropped: counter(&recorder, &LOG_LINES_DROPPED, &[]),
             spans_dropped: counter(&recorder, &SPANS_DROPPED, &[]),
@@ -213,6 +219,10 @@ impl Metrics {
     /// What `/metrics` shows. Takes milliseconds with many series: keep it off the threads that serve requests.
     pub fn render(&self, format: Format) -> String {
         self.hit_rate_gauge.set(self.hit_rate.percent(Instant::now()).unwrap_or(f64::NAN));
+        let faults = self.faults.get(Instant::now()).faults;
+        for (gauge, active) in self.active_faults.iter().zip(faults.active()) {
+            gauge.set(f64::from(u8::from(active)));
+        }
         let Handles { losses, audit, .. } = &self.telemetry;
         self.log_lines_dropped.absolute(losses.log_lines());
         self.spans_dropped.absolute(losses.spans.load(Ordering::Relaxed));

@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
 mod audit;
 mod bad_input;
+mod console;
+mod faults;
 mod helpers;
 mod logs;
 mod metrics;
+mod openapi;
 mod process;
 mod provider;
 mod query;
