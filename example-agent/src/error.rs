@@ -8,7 +8,10 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::pipeline::llm::LlmError;
+use crate::pipeline::{
+    compliance::{Stage, Violation},
+    llm::LlmError,
+};
 
 /// Every kind of failure. The names are an API: callers see them in `error.type`, and those that are not the
 /// caller's fault are the values of the `error_type` label of `agent_errors_total`.
@@ -24,6 +27,8 @@ pub enum ErrorType {
     RequestTimeout,
     /// No such tenant in the tenants file.
     UnknownTenant,
+    /// The question, or the answer to it, breaks a rule of the compliance file.
+    ComplianceViolation,
     /// No such route.
     NotFound,
     /// The route does not know the method.
@@ -66,6 +71,7 @@ impl ErrorType {
             Self::PayloadTooLarge => "payload_too_large",
             Self::RequestTimeout => "request_timeout",
             Self::UnknownTenant => "unknown_tenant",
+            Self::ComplianceViolation => "compliance_violation",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ClientClosed => "client_closed",
@@ -91,6 +97,7 @@ impl ErrorType {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownTenant => StatusCode::FORBIDDEN,
+            Self::ComplianceViolation => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpstreamUnavailable | Self::UpstreamError | Self::UpstreamInvalidResponse => {
@@ -115,6 +122,8 @@ pub struct ApiError {
     pub field: Option<&'static str>,
     /// Seconds after which to try again.
     pub retry_after: Option<u64>,
+    /// The compliance rule that forbids it, where it is one: for the audit log.
+    pub rule: Option<Arc<str>>,
     /// For the log: what lies beneath, never shown to the caller.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -122,7 +131,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error without field and cause.
     pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), field: None, retry_after: None, cause: None }
+        Self { kind, message: message.into(), field: None, retry_after: None, rule: None, cause: None }
     }
 
     /// A 400 that names the field.
@@ -177,6 +186,25 @@ impl From<LlmError> for ApiError {
         };
         let retry_after = error.retry_after();
         Self { retry_after, cause: Some(Arc::new(error)), ..Self::new(kind, message) }
+    }
+}
+
+impl From<Violation> for ApiError {
+    fn from(violation: Violation) -> Self {
+        let id = &violation.rule.id;
+        let (message, field) = match violation.stage {
+            Stage::Question => (
+                format!(
+                    "The question breaks the compliance rule {id:?} and was not asked: put it in other words."
+                ),
+                Some("query"),
+            ),
+            Stage::Answer => {
+                (format!("The model's answer breaks the compliance rule {id:?} and is withheld."), None)
+            }
+        };
+        let rule = Some(id.clone());
+        Self { field, rule, ..Self::new(ErrorType::ComplianceViolation, message) }
     }
 }
 

@@ -46,6 +46,7 @@ impl App {
     /// Reads the files the settings name. The error is one line.
     pub fn new(settings: &Settings, telemetry: Handles) -> Result<Self, String> {
         let (tenants, prices) = (settings.tenants()?, settings.prices()?);
+        let rules = settings.compliance_rules()?;
         let llm = LlmClient::new(settings)?;
         let model = llm.model();
         let price = prices.get(model);
@@ -53,10 +54,10 @@ impl App {
             let as_of = &prices.as_of;
             tracing::warn!(model, as_of, "the price file has no such model: its calls count as free");
         }
-        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.clone());
+        let metrics = Metrics::new(&tenants, &rules, llm.provider(), model, telemetry.clone());
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
-        let pipeline = Pipeline::new(settings, llm, price, metrics.clone());
+        let pipeline = Pipeline::new(settings, llm, price, rules, metrics.clone());
         Ok(Self {
             tenants,
             pipeline,

@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, b
 use reqwest::Url;
 
 use crate::{
-    pipeline::cost::Prices,
+    pipeline::{compliance, cost::Prices},
     telemetry::{log_policy::TierLevels, logs::LogLevels},
     tenants::Tenants,
 };
@@ -85,6 +85,9 @@ pub struct Settings {
     /// Price file, TOML [default: built in]
     #[arg(long, env = "AGENT_PRICES_FILE", global = true)]
     pub prices_file: Option<PathBuf>,
+    /// What questions and answers must not say, TOML [default: built in]
+    #[arg(long, env = "AGENT_COMPLIANCE_FILE", global = true)]
+    pub compliance_file: Option<PathBuf>,
     /// What is logged: a level, or target=level pairs
     #[arg(long, env = "AGENT_LOG", default_value = "info", value_parser = str::parse::<LogLevels>, global = true)]
     pub log: LogLevels,
@@ -165,6 +168,17 @@ impl Settings {
     pub fn tenants(&self) -> Result<Tenants, String> {
         let built_in = include_str!("../config/tenants.toml");
         parse_file("AGENT_TENANTS_FILE", self.tenants_file.as_deref(), built_in, Tenants::parse)
+    }
+
+    /// The compliance file, or the built-in one. The error is one line.
+    pub fn compliance_rules(&self) -> Result<compliance::Rules, String> {
+        let built_in = include_str!("../config/compliance.toml");
+        parse_file(
+            "AGENT_COMPLIANCE_FILE",
+            self.compliance_file.as_deref(),
+            built_in,
+            compliance::Rules::parse,
+        )
     }
 
     /// The price file, or the built-in one. The error is one line.

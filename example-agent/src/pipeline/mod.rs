@@ -1,5 +1,6 @@
 //! The work: look into the cache, else ask the model and count what it cost.
 pub mod cache;
+pub mod compliance;
 pub mod cost;
 pub mod llm;
 mod sse;
@@ -11,14 +12,17 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::{
     cache::{AnswerCache, CachedAnswer},
+    compliance::{Rules, Stage, Violation},
     cost::{NanoUsd, Price},
     llm::{Completion, LlmClient, LlmError},
 };
 use crate::{
-    error::ErrorType,
+    error::{ApiError, ErrorType},
     settings::Settings,
     telemetry::{
-        events::{AnswerKept, CacheLookup, LlmCallCompleted, LlmCallFailed, LlmCallStarted},
+        events::{
+            AnswerKept, CacheLookup, ComplianceViolation, LlmCallCompleted, LlmCallFailed, LlmCallStarted,
+        },
         gen_ai,
         metrics::Metrics,
         steps::{StepError, StepResult, step},
@@ -42,20 +46,57 @@ pub struct Answer {
     pub cached: bool,
 }
 
+/// Why a request gets no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// The question must not be asked.
+    Refused(Violation),
+    /// The answer must not be given, but has cost this.
+    Withheld(Violation, NanoUsd),
+    /// The model gave none.
+    Llm(LlmError),
+}
+
+impl NoAnswer {
+    /// What it cost all the same.
+    pub fn cost(&self) -> NanoUsd {
+        match self {
+            Self::Withheld(_, cost) => *cost,
+            Self::Refused(_) | Self::Llm(_) => NanoUsd::default(),
+        }
+    }
+}
+
+impl From<NoAnswer> for ApiError {
+    fn from(reason: NoAnswer) -> Self {
+        match reason {
+            NoAnswer::Refused(violation) | NoAnswer::Withheld(violation, _) => violation.into(),
+            NoAnswer::Llm(error) => error.into(),
+        }
+    }
+}
+
 /// The steps of a request and what they work with.
 #[derive(Debug)]
 pub struct Pipeline {
     cache: AnswerCache,
     llm: LlmClient,
     price: Option<Price>,
+    rules: Rules,
     metrics: Arc<Metrics>,
 }
 
 impl Pipeline {
-    /// A pipeline for one model at one price, if there is one for it.
-    pub fn new(settings: &Settings, llm: LlmClient, price: Option<Price>, metrics: Arc<Metrics>) -> Self {
+    /// A pipeline for one model at one price, if there is one for it, and these compliance rules.
+    pub fn new(
+        settings: &Settings,
+        llm: LlmClient,
+        price: Option<Price>,
+        rules: Rules,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let cache = AnswerCache::new(llm.model().into(), settings.cache_ttl, settings.cache_max_bytes);
-        Self { cache, llm, price, metrics }
+        Self { cache, llm, price, rules, metrics }
     }
 
     /// The model that answers.
@@ -64,13 +105,16 @@ impl Pipeline {
     }
 
     /// Answers a tenant's question.
-    pub async fn answer(&self, tenant: &Tenant, query: &str) -> Result<Answer, LlmError> {
+    pub async fn answer(&self, tenant: &Tenant, query: &str) -> Result<Answer, NoAnswer> {
+        self.check_compliance(tenant, Stage::Question, query).await.map_err(NoAnswer::Refused)?;
         if let Some(known) = self.check_cache(tenant, query).await {
             return Ok(Answer { text: known.text.clone(), tokens: 0, cost: NanoUsd(0), cached: true });
         }
-        let completion = self.call_llm(query).await?;
+        let completion = self.call_llm(query).await.map_err(NoAnswer::Llm)?;
         let cost = self.price.map(|price| price.cost(completion.usage));
         LlmCallCompleted { tenant, model: self.model(), completion: &completion, cost }.emit(&self.metrics);
+        let withheld = |violation| NoAnswer::Withheld(violation, cost.unwrap_or_default());
+        self.check_compliance(tenant, Stage::Answer, &completion.text).await.map_err(withheld)?;
         // An empty answer was paid for, but is not worth repeating.
         if !completion.text.is_empty() {
             self.cache.insert(tenant.index, query, CachedAnswer { text: completion.text.clone() }).await;
@@ -82,6 +126,17 @@ impl Pipeline {
             cost: cost.unwrap_or_default(),
             cached: false,
         })
+    }
+
+    /// What is in the cache was checked before it was put there, by the same rules.
+    async fn check_compliance(&self, tenant: &Tenant, stage: Stage, text: &str) -> Result<(), Violation> {
+        let span = info_span!("check_compliance", compliance.stage = stage.as_str());
+        let verdict = step(span, async { self.rules.check(text) }).await;
+        for rule in &verdict.0 {
+            ComplianceViolation { tenant, rule, stage }.emit(&self.metrics);
+        }
+        let blocking = verdict.blocking().cloned();
+        blocking.map_or(Ok(()), |rule| Err(Violation { rule, stage }))
     }
 
     async fn check_cache(&self, tenant: &Tenant, query: &str) -> Option<Arc<CachedAnswer>> {

@@ -138,7 +138,11 @@ impl RequestScope {
                 Some(kind) if kind.is_fault() || kind == ErrorType::ClientClosed => Outcome::Failed,
                 Some(_) => Outcome::Denied,
             },
-            rule: error.map_or(TENANT_REGISTERED, |error| error.kind.as_str()),
+            rule: match error {
+                None => TENANT_REGISTERED.into(),
+                Some(ApiError { rule: Some(rule), .. }) => format!("compliance:{rule}").into(),
+                Some(error) => error.kind.as_str().into(),
+            },
             actor: self.actor.clone(),
             request: Some(AuditedRequest {
                 id: self.id.clone(),

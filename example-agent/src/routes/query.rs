@@ -36,7 +36,8 @@ pub(super) async fn query(
     let query_length = query.chars().count();
     scope.identify(tenant.clone(), &query, query_length);
     RequestStarted { query: &query, query_length }.emit();
-    let answer = app.pipeline.answer(&tenant, &query).await?;
+    let answer = app.pipeline.answer(&tenant, &query).await;
+    let answer = answer.inspect_err(|reason| scope.answered(false, reason.cost()))?;
     let response = json!({
         "request_id": scope.id(),
         "answer": answer.text,

@@ -1,6 +1,7 @@
 //! The audit log: who asked what, and what became of it. Never sampled, numbered without gaps, and on the disk within
 //! about a tenth of a second; yet nobody waits for it. What does not fit its queue is lost, counted, and leaves a gap.
 use std::{
+    borrow::Cow,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -78,7 +79,7 @@ pub struct AuditEvent {
     /// What became of it.
     pub outcome: Outcome,
     /// The rule that decided, or the type of the error.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// On whose behalf, as far as the caller says.
     pub actor: String,
     /// The request, where it was one.
@@ -194,7 +195,7 @@ impl AuditLog {
         self.record(AuditEvent {
             action,
             outcome: Outcome::Allowed,
-            rule: "lifecycle",
+            rule: "lifecycle".into(),
             actor: env!("CARGO_PKG_NAME").to_owned(),
             request: None,
             context: None,
@@ -219,7 +220,7 @@ mod tests {
         log.record(AuditEvent {
             action: Action::Query,
             outcome: Outcome::Allowed,
-            rule: "tenant_registered",
+            rule: "tenant_registered".into(),
             actor: "somebody".to_owned(),
             request: None,
             context: None,

@@ -83,6 +83,8 @@ declare! {
         "Open connections to the API.";
     LLM_UNPRICED_CALLS = "agent_llm_unpriced_calls_total", Kind::Counter, ["model"],
         "Calls of a model that the price file does not have: their cost is missing from the cost metric.";
+    COMPLIANCE_VIOLATIONS = "agent_compliance_violations_total", Kind::Counter, ["rule", "tenant_id"],
+        "Questions and answers that break a rule of the compliance file, blocked or flagged.";
     GEN_AI_DURATION = "gen_ai_client_operation_duration_seconds", Kind::Histogram(&GEN_AI_SECONDS_BUCKETS),
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model",
          "error_type"],

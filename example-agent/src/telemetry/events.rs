@@ -13,6 +13,7 @@ use super::{
 use crate::{
     error::ApiError,
     pipeline::{
+        compliance::{Rule, Stage},
         cost::NanoUsd,
         llm::{Completion, LlmError},
     },
@@ -43,7 +44,7 @@ impl LogPolicyChanged {
         audit.record(AuditEvent {
             action: Action::ChangeLogPolicy,
             outcome: Outcome::Allowed,
-            rule: "admin_side",
+            rule: "admin_side".into(),
             actor: self.actor,
             request: None,
             context: Some(policy),
@@ -63,6 +64,25 @@ impl RequestStarted<'_> {
     /// Writes the log line.
     pub fn emit(self) {
         info!(query_preview = preview(self.query), query_length = self.query_length, "request started");
+    }
+}
+
+/// A question or an answer breaks a rule. Its text stands in no line.
+pub struct ComplianceViolation<'a> {
+    /// On whose behalf.
+    pub tenant: &'a Tenant,
+    /// Which rule.
+    pub rule: &'a Rule,
+    /// By what.
+    pub stage: Stage,
+}
+
+impl ComplianceViolation<'_> {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.compliance_violation(self.tenant, self.rule);
+        let Rule { id, action, .. } = self.rule;
+        warn!(rule = &**id, action = action.as_str(), stage = self.stage.as_str(), "compliance violation");
     }
 }
 

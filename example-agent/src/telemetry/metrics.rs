@@ -20,8 +20,8 @@ use super::{
     audit::Action,
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
-        CACHE_REQUESTS, DURATION, ERRORS, Kind, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS,
-        SPANS_DROPPED, counter, gauge, histogram,
+        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, Kind, LLM_TOKENS, LLM_UNPRICED_CALLS,
+        LOG_LINES_DROPPED, REQUESTS, SPANS_DROPPED, counter, gauge, histogram,
     },
     exemplars::DurationSeries,
     exposition::{self, Format},
@@ -30,7 +30,12 @@ use super::{
 };
 use crate::{
     error::ErrorType,
-    pipeline::{RESPONSE_CACHE, cost::NanoUsd, llm::Completion},
+    pipeline::{
+        RESPONSE_CACHE,
+        compliance::{Rule, Rules},
+        cost::NanoUsd,
+        llm::Completion,
+    },
     tenants::{Tenant, Tenants},
 };
 
@@ -73,6 +78,8 @@ struct TenantSeries {
     cost: Counter,
     input_tokens: Counter,
     output_tokens: Counter,
+    /// By [`Rule::index`].
+    violations: Vec<Counter>,
 }
 
 /// The metrics of one agent.
@@ -101,9 +108,10 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Registers everything for these tenants and this model of this provider.
+    /// Registers everything for these tenants, these compliance rules and this model of this provider.
     pub fn new(
         tenants: &Tenants,
+        rules: &Rules,
         provider: &str,
         model: &str,
         telemetry: Handles,
@@ -131,7 +139,7 @@ impl Metrics {
         let model = SharedString::from(model.to_owned());
         Ok(Self {
             handle: recorder.handle(),
-            tenants: tenants.all().iter().map(|t| TenantSeries::new(&recorder, t, &model)).collect(),
+            tenants: tenants.all().iter().map(|t| TenantSeries::new(&recorder, t, rules, &model)).collect(),
             gen_ai: GenAi::new(provider, model.clone()),
             unpriced_calls: counter(&recorder, &LLM_UNPRICED_CALLS, &[model]),
             hit_rate: HitRate::new(Instant::now()),
@@ -178,6 +186,11 @@ impl Metrics {
         if let Some(position) = ErrorType::FAULTS.iter().position(|fault| *fault == kind) {
             self.tenants[tenant.index].errors[position].increment(1);
         }
+    }
+
+    /// Counts a question or an answer that breaks a rule.
+    pub fn compliance_violation(&self, tenant: &Tenant, rule: &Rule) {
+        self.tenants[tenant.index].violations[rule.index].increment(1);
     }
 
     /// Counts a look-up in the answer cache.
@@ -248,7 +261,7 @@ impl Drop for OpenConnection {
 }
 
 impl TenantSeries {
-    fn new(recorder: &PrometheusRecorder, tenant: &Tenant, model: &SharedString) -> Self {
+    fn new(recorder: &PrometheusRecorder, tenant: &Tenant, rules: &Rules, model: &SharedString) -> Self {
         let id = SharedString::from(tenant.id.clone());
         let cache = |result: &'static str| {
             counter(recorder, &CACHE_REQUESTS, &[RESPONSE_CACHE.into(), result.into(), id.clone()])
@@ -272,6 +285,11 @@ impl TenantSeries {
             cost: counter(recorder, &API_COST, &[model.clone(), id.clone()]),
             input_tokens: tokens("input"),
             output_tokens: tokens("output"),
+            violations: rules
+                .all()
+                .iter()
+                .map(|rule| counter(recorder, &COMPLIANCE_VIOLATIONS, &[rule.id.clone().into(), id.clone()]))
+                .collect(),
         }
     }
 }

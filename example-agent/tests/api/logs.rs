@@ -166,6 +166,7 @@ async fn the_documentation_has_each_line_with_its_level_and_its_fields() {
     for tenant in ["acme", "acme", "nobody"] {
         agent.app.ask_as(tenant, "q").await;
     }
+    agent.app.ask_as("acme", "An insider tip?").await;
     agent.app.http.put(format!("{}/log-policy", agent.app.admin)).body("{}").send().await.unwrap();
     let mut failing = Agent::start(&Provider::absent().await, &[]).await;
     failing.app.ask_as("acme", "q").await;

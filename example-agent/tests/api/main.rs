@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
 mod audit;
 mod bad_input;
+mod compliance;
 mod helpers;
 mod logs;
 mod metrics;

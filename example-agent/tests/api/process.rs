@@ -28,6 +28,7 @@ fn a_bad_setting_is_one_line_that_names_it_and_exit_code_64() {
         ("AGENT_TENANTS_FILE", "no-such-file"),
         ("AGENT_TENANTS_FILE", empty),
         ("AGENT_PRICES_FILE", empty),
+        ("AGENT_COMPLIANCE_FILE", "no-such-file"),
         ("AGENT_LLM_API_KEY_FILE", "no-such-file"),
         ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "jaeger:4318"),
