@@ -35,6 +35,8 @@ pub enum ErrorType {
     MethodNotAllowed,
     /// The caller went away before there was an answer. Seen in logs only: nobody is left to read a body.
     ClientClosed,
+    /// As many questions are worked on as may be.
+    Overloaded,
     /// The provider could not be connected to.
     UpstreamUnavailable,
     /// The provider did not answer in time.
@@ -53,7 +55,8 @@ pub enum ErrorType {
 
 impl ErrorType {
     /// Those that count as errors of the service, and so are values of the `error_type` label.
-    pub const FAULTS: [Self; 7] = [
+    pub const FAULTS: [Self; 8] = [
+        Self::Overloaded,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
         Self::UpstreamRateLimited,
@@ -75,6 +78,7 @@ impl ErrorType {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ClientClosed => "client_closed",
+            Self::Overloaded => "overloaded",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamRateLimited => "upstream_rate_limited",
@@ -104,7 +108,9 @@ impl ErrorType {
                 StatusCode::BAD_GATEWAY
             }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UpstreamRateLimited | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::UpstreamRateLimited | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -143,6 +149,12 @@ impl ApiError {
     pub fn shutting_down() -> Self {
         let message = "The agent is shutting down and did not finish this request: send it again.";
         Self { retry_after: Some(1), ..Self::new(ErrorType::ShuttingDown, message) }
+    }
+
+    /// The answer to requests beyond what the agent takes on at a time.
+    pub fn overloaded() -> Self {
+        let message = "The agent has as many questions as it can work on: send this one again later.";
+        Self { retry_after: Some(1), ..Self::new(ErrorType::Overloaded, message) }
     }
 
     /// Names the part of the request that is wrong.

@@ -51,6 +51,10 @@ pub struct Settings {
     #[arg(long, env = "AGENT_MAX_CONNECTIONS", default_value_t = 4096, global = true,
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_connections: u32,
+    /// Questions that are worked on at a time; further ones are refused with 503
+    #[arg(long, env = "AGENT_MAX_REQUESTS_IN_FLIGHT", default_value_t = 512, global = true,
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_requests_in_flight: u32,
     /// How long a request's body may take to arrive
     #[arg(long, env = "AGENT_BODY_TIMEOUT", default_value = "10s", value_parser = some_time, global = true)]
     pub body_timeout: Duration,
@@ -70,9 +74,16 @@ pub struct Settings {
     /// The model to ask; its price must stand in the price file
     #[arg(long, env = "AGENT_LLM_MODEL", default_value = "sim-small", global = true)]
     pub llm_model: String,
-    /// How long one call of the model may take
+    /// How long a request may wait for the model, all attempts together
     #[arg(long, env = "AGENT_LLM_TIMEOUT", default_value = "30s", value_parser = some_time, global = true)]
     pub llm_timeout: Duration,
+    /// How often the model is asked for one request at most; 1 is no retry
+    #[arg(long, env = "AGENT_LLM_MAX_ATTEMPTS", default_value_t = 3, global = true,
+          value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub llm_max_attempts: u32,
+    /// Share of the calls that may be retries, 0 to 1
+    #[arg(long, env = "AGENT_LLM_RETRY_BUDGET", default_value = "0.1", value_parser = ratio, global = true)]
+    pub llm_retry_budget: f64,
     /// How long answers are kept; 0s keeps none
     #[arg(long, env = "AGENT_CACHE_TTL", default_value = "5m", value_parser = humantime::parse_duration, global = true)]
     pub cache_ttl: Duration,

@@ -68,6 +68,14 @@ impl LlmError {
         }
     }
 
+    /// Seconds the provider wants to be left alone for, as it says.
+    pub fn retry_after_header(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Seconds after which the caller may try again.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
@@ -182,11 +190,14 @@ impl LlmClient {
         self.url.port_or_known_default().unwrap_or_default()
     }
 
-    /// Asks the model. The current span becomes the parent of whatever the provider traces.
-    pub async fn complete(&self, prompt: &str) -> Result<Completion, LlmError> {
-        tokio::time::timeout(self.timeout, self.call(prompt))
-            .await
-            .unwrap_or(Err(LlmError::TimedOut(self.timeout)))
+    /// How long a request may wait for the model, all attempts together.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Asks the model once, with this much of the time left. The current span becomes the parent of whatever the provider traces.
+    pub async fn complete(&self, prompt: &str, left: Duration) -> Result<Completion, LlmError> {
+        tokio::time::timeout(left, self.call(prompt)).await.unwrap_or(Err(LlmError::TimedOut(self.timeout)))
     }
 
     async fn call(&self, prompt: &str) -> Result<Completion, LlmError> {

@@ -3,10 +3,15 @@ pub mod cache;
 pub mod compliance;
 pub mod cost;
 pub mod llm;
+pub mod retry;
 mod sse;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -15,13 +20,15 @@ use self::{
     compliance::{Rules, Stage, Violation},
     cost::{NanoUsd, Price},
     llm::{Completion, LlmClient, LlmError},
+    retry::Retries,
 };
 use crate::{
     error::{ApiError, ErrorType},
     settings::Settings,
     telemetry::{
         events::{
-            AnswerKept, CacheLookup, ComplianceViolation, LlmCallCompleted, LlmCallFailed, LlmCallStarted,
+            AnswerKept, CacheLookup, ComplianceViolation, LlmCallCompleted, LlmCallFailed, LlmCallRetried,
+            LlmCallStarted,
         },
         gen_ai,
         metrics::Metrics,
@@ -49,6 +56,8 @@ pub struct Answer {
 /// Why a request gets no answer.
 #[derive(Debug)]
 pub enum NoAnswer {
+    /// As many questions are worked on as may be.
+    Overloaded,
     /// The question must not be asked.
     Refused(Violation),
     /// The answer must not be given, but has cost this.
@@ -62,7 +71,7 @@ impl NoAnswer {
     pub fn cost(&self) -> NanoUsd {
         match self {
             Self::Withheld(_, cost) => *cost,
-            Self::Refused(_) | Self::Llm(_) => NanoUsd::default(),
+            Self::Overloaded | Self::Refused(_) | Self::Llm(_) => NanoUsd::default(),
         }
     }
 }
@@ -70,6 +79,7 @@ impl NoAnswer {
 impl From<NoAnswer> for ApiError {
     fn from(reason: NoAnswer) -> Self {
         match reason {
+            NoAnswer::Overloaded => Self::overloaded(),
             NoAnswer::Refused(violation) | NoAnswer::Withheld(violation, _) => violation.into(),
             NoAnswer::Llm(error) => error.into(),
         }
@@ -83,6 +93,8 @@ pub struct Pipeline {
     llm: LlmClient,
     price: Option<Price>,
     rules: Rules,
+    retries: Retries,
+    slots: Semaphore,
     metrics: Arc<Metrics>,
 }
 
@@ -96,7 +108,9 @@ impl Pipeline {
         metrics: Arc<Metrics>,
     ) -> Self {
         let cache = AnswerCache::new(llm.model().into(), settings.cache_ttl, settings.cache_max_bytes);
-        Self { cache, llm, price, rules, metrics }
+        let retries = Retries::new(settings.llm_max_attempts, settings.llm_retry_budget);
+        let slots = Semaphore::new(settings.max_requests_in_flight as usize);
+        Self { cache, llm, price, rules, retries, slots, metrics }
     }
 
     /// The model that answers.
@@ -106,6 +120,9 @@ impl Pipeline {
 
     /// Answers a tenant's question.
     pub async fn answer(&self, tenant: &Tenant, query: &str) -> Result<Answer, NoAnswer> {
+        // Refused at once rather than queued: whoever waits in a queue that grows has hung up when it is their turn.
+        let _slot = self.slots.try_acquire().map_err(|_| NoAnswer::Overloaded)?;
+        let _counted = self.metrics.in_flight();
         self.check_compliance(tenant, Stage::Question, query).await.map_err(NoAnswer::Refused)?;
         if let Some(known) = self.check_cache(tenant, query).await {
             return Ok(Answer { text: known.text.clone(), tokens: 0, cost: NanoUsd(0), cached: true });
@@ -146,11 +163,28 @@ impl Pipeline {
         known
     }
 
+    /// Asks the model, again where that may help. Each attempt has a span, and a count, of its own.
     async fn call_llm(&self, query: &str) -> Result<Completion, LlmError> {
+        self.retries.call();
+        let deadline = Instant::now() + self.llm.timeout();
+        let mut attempt = 1;
+        loop {
+            let result = self.attempt(query, attempt, deadline).await;
+            let Err(error) = &result else { return result };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some((reason, wait)) = self.retries.after(error, attempt, left) else { return result };
+            LlmCallRetried { reason, attempt, wait }.emit(&self.metrics);
+            sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, query: &str, attempt: u32, deadline: Instant) -> Result<Completion, LlmError> {
         let span = info_span!(
             "call_llm",
             otel.kind = "client",
             llm.model = self.model(),
+            llm.attempt = i64::from(attempt),
             gen_ai.operation.name = gen_ai::OPERATION,
             gen_ai.provider.name = self.llm.provider(),
             gen_ai.request.model = self.model(),
@@ -159,7 +193,7 @@ impl Pipeline {
         );
         LlmCallStarted { model: self.model(), server_address: self.llm.server_address() }.emit();
         let started = Instant::now();
-        let result = step(span, self.llm.complete(query)).await;
+        let result = step(span, self.llm.complete(query, deadline.saturating_duration_since(started))).await;
         if let Err(error) = &result {
             LlmCallFailed { model: self.model(), error, duration: started.elapsed() }.emit(&self.metrics);
         }

@@ -81,6 +81,10 @@ declare! {
         "Tokens as the model provider reports them, by direction: input or output.";
     ACTIVE_CONNECTIONS = "agent_active_connections", Kind::Gauge, [],
         "Open connections to the API.";
+    REQUESTS_IN_FLIGHT = "agent_requests_in_flight", Kind::Gauge, [],
+        "Questions that are worked on.";
+    LLM_RETRIES = "agent_llm_retries_total", Kind::Counter, ["reason"],
+        "Calls of the model that were made again, by why the one before failed.";
     LLM_UNPRICED_CALLS = "agent_llm_unpriced_calls_total", Kind::Counter, ["model"],
         "Calls of a model that the price file does not have: their cost is missing from the cost metric.";
     COMPLIANCE_VIOLATIONS = "agent_compliance_violations_total", Kind::Counter, ["rule", "tenant_id"],

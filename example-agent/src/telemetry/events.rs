@@ -16,6 +16,7 @@ use crate::{
         compliance::{Rule, Stage},
         cost::NanoUsd,
         llm::{Completion, LlmError},
+        retry::Reason,
     },
     tenants::Tenant,
 };
@@ -189,6 +190,29 @@ impl LlmCallFailed<'_> {
             error_message = self.error.to_string(),
             duration_seconds = self.duration.as_secs_f64(),
             "llm call failed"
+        );
+    }
+}
+
+/// The model is going to be asked again.
+pub struct LlmCallRetried {
+    /// Why the attempt before failed.
+    pub reason: Reason,
+    /// The number of that attempt, from 1.
+    pub attempt: u32,
+    /// Until the next.
+    pub wait: Duration,
+}
+
+impl LlmCallRetried {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.llm_retried(self.reason);
+        info!(
+            reason = self.reason.as_str(),
+            attempt = self.attempt,
+            wait_seconds = self.wait.as_secs_f64(),
+            "llm call retried"
         );
     }
 }

@@ -5,7 +5,7 @@
 //! that increase from `rate()` and `increase()`. Only requests to other routes or with other methods than
 //! `POST /v1/query` make series later, and those are bounded by the routes and the standard methods.
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -20,8 +20,9 @@ use super::{
     audit::Action,
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
-        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, Kind, LLM_TOKENS, LLM_UNPRICED_CALLS,
-        LOG_LINES_DROPPED, REQUESTS, SPANS_DROPPED, counter, gauge, histogram,
+        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, Kind, LLM_RETRIES, LLM_TOKENS,
+        LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED, counter, gauge,
+        histogram,
     },
     exemplars::DurationSeries,
     exposition::{self, Format},
@@ -35,6 +36,7 @@ use crate::{
         compliance::{Rule, Rules},
         cost::NanoUsd,
         llm::Completion,
+        retry,
     },
     tenants::{Tenant, Tenants},
 };
@@ -89,10 +91,12 @@ pub struct Metrics {
     /// By [`Tenant::index`].
     tenants: Vec<TenantSeries>,
     gen_ai: GenAi,
+    retries: [Counter; retry::Reason::ALL.len()],
     unpriced_calls: Counter,
     hit_rate: HitRate,
     hit_rate_gauge: Gauge,
     connections: Gauge,
+    in_flight: Gauge,
     telemetry: Handles,
     log_lines_dropped: Counter,
     spans_dropped: Counter,
@@ -141,9 +145,12 @@ impl Metrics {
             handle: recorder.handle(),
             tenants: tenants.all().iter().map(|t| TenantSeries::new(&recorder, t, rules, &model)).collect(),
             gen_ai: GenAi::new(provider, model.clone()),
+            retries: retry::Reason::ALL
+                .map(|reason| counter(&recorder, &LLM_RETRIES, &[reason.as_str().into()])),
             unpriced_calls: counter(&recorder, &LLM_UNPRICED_CALLS, &[model]),
             hit_rate: HitRate::new(Instant::now()),
             hit_rate_gauge,
+            in_flight: gauge(&recorder, &REQUESTS_IN_FLIGHT, &[]),
             connections: gauge(&recorder, &ACTIVE_CONNECTIONS, &[]),
             telemetry,
             log_lines_dropped: counter(&recorder, &LOG_LINES_DROPPED, &[]),
@@ -217,10 +224,21 @@ impl Metrics {
         self.gen_ai.failed(&self.recorder, kind, took.as_secs_f64());
     }
 
+    /// Counts a call of the model that is made again.
+    pub fn llm_retried(&self, reason: retry::Reason) {
+        self.retries[reason as usize].increment(1);
+    }
+
+    /// Counts a question as worked on until the guard is dropped.
+    pub fn in_flight(&self) -> Ongoing {
+        self.in_flight.increment(1.0);
+        Ongoing(self.in_flight.clone())
+    }
+
     /// Counts a connection to the API as open until the guard is dropped.
-    pub fn connection(self: &Arc<Self>) -> OpenConnection {
+    pub fn connection(&self) -> Ongoing {
         self.connections.increment(1.0);
-        OpenConnection(self.connections.clone())
+        Ongoing(self.connections.clone())
     }
 
     /// What `/metrics` shows. Takes milliseconds with many series: keep it off the threads that serve requests.
@@ -250,11 +268,11 @@ impl Metrics {
     }
 }
 
-/// An open connection, counted.
+/// Something that goes on, counted.
 #[derive(Debug)]
-pub struct OpenConnection(Gauge);
+pub struct Ongoing(Gauge);
 
-impl Drop for OpenConnection {
+impl Drop for Ongoing {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
