@@ -84,6 +84,10 @@ pub struct Settings {
     /// Share of the calls that may be retries, 0 to 1
     #[arg(long, env = "AGENT_LLM_RETRY_BUDGET", default_value = "0.1", value_parser = ratio, global = true)]
     pub llm_retry_budget: f64,
+    /// Passages of the documentation that go with a question to the model; 0 is none
+    #[arg(long, env = "AGENT_RAG_PASSAGES", default_value_t = 3, global = true,
+          value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub rag_passages: u8,
     /// How long answers are kept; 0s keeps none
     #[arg(long, env = "AGENT_CACHE_TTL", default_value = "5m", value_parser = humantime::parse_duration, global = true)]
     pub cache_ttl: Duration,

@@ -87,6 +87,22 @@ impl LlmError {
     }
 }
 
+/// What the model is sent.
+#[derive(Debug)]
+pub struct Prompt<'a> {
+    /// What it should know, where there is something.
+    pub instructions: Option<String>,
+    /// The question.
+    pub query: &'a str,
+}
+
+impl Prompt<'_> {
+    fn messages(&self) -> Vec<serde_json::Value> {
+        let system = self.instructions.iter().map(|text| json!({ "role": "system", "content": text }));
+        system.chain([json!({ "role": "user", "content": self.query })]).collect()
+    }
+}
+
 /// A complete answer.
 #[derive(Debug)]
 pub struct Completion {
@@ -196,11 +212,11 @@ impl LlmClient {
     }
 
     /// Asks the model once, with this much of the time left. The current span becomes the parent of whatever the provider traces.
-    pub async fn complete(&self, prompt: &str, left: Duration) -> Result<Completion, LlmError> {
+    pub async fn complete(&self, prompt: &Prompt<'_>, left: Duration) -> Result<Completion, LlmError> {
         tokio::time::timeout(left, self.call(prompt)).await.unwrap_or(Err(LlmError::TimedOut(self.timeout)))
     }
 
-    async fn call(&self, prompt: &str) -> Result<Completion, LlmError> {
+    async fn call(&self, prompt: &Prompt<'_>) -> Result<Completion, LlmError> {
         let started = Instant::now();
         let mut headers = header::HeaderMap::new();
         let context = tracing::Span::current().context();
@@ -214,7 +230,7 @@ impl LlmClient {
             "model": self.model,
             "stream": true,
             "stream_options": { "include_usage": true },
-            "messages": [{ "role": "user", "content": prompt }],
+            "messages": prompt.messages(),
         });
         let response = self
             .http

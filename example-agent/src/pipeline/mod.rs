@@ -3,6 +3,7 @@ pub mod cache;
 pub mod compliance;
 pub mod cost;
 pub mod llm;
+pub mod retrieval;
 pub mod retry;
 mod sse;
 
@@ -19,7 +20,8 @@ use self::{
     cache::{AnswerCache, CachedAnswer},
     compliance::{Rules, Stage, Violation},
     cost::{NanoUsd, Price},
-    llm::{Completion, LlmClient, LlmError},
+    llm::{Completion, LlmClient, LlmError, Prompt},
+    retrieval::{Found, Knowledge},
     retry::Retries,
 };
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
     telemetry::{
         events::{
             AnswerKept, CacheLookup, ComplianceViolation, LlmCallCompleted, LlmCallFailed, LlmCallRetried,
-            LlmCallStarted,
+            LlmCallStarted, PassagesFound,
         },
         gen_ai,
         metrics::Metrics,
@@ -93,6 +95,7 @@ pub struct Pipeline {
     llm: LlmClient,
     price: Option<Price>,
     rules: Rules,
+    knowledge: Option<Knowledge>,
     retries: Retries,
     slots: Semaphore,
     metrics: Arc<Metrics>,
@@ -110,7 +113,8 @@ impl Pipeline {
         let cache = AnswerCache::new(llm.model().into(), settings.cache_ttl, settings.cache_max_bytes);
         let retries = Retries::new(settings.llm_max_attempts, settings.llm_retry_budget);
         let slots = Semaphore::new(settings.max_requests_in_flight as usize);
-        Self { cache, llm, price, rules, retries, slots, metrics }
+        let knowledge = Knowledge::built_in(settings.rag_passages.into());
+        Self { cache, llm, price, rules, knowledge, retries, slots, metrics }
     }
 
     /// The model that answers.
@@ -127,7 +131,9 @@ impl Pipeline {
         if let Some(known) = self.check_cache(tenant, query).await {
             return Ok(Answer { text: known.text.clone(), tokens: 0, cost: NanoUsd(0), cached: true });
         }
-        let completion = self.call_llm(query).await.map_err(NoAnswer::Llm)?;
+        let instructions = self.rag_query(query).await;
+        let prompt = Prompt { instructions, query };
+        let completion = self.call_llm(&prompt).await.map_err(NoAnswer::Llm)?;
         let cost = self.price.map(|price| price.cost(completion.usage));
         LlmCallCompleted { tenant, model: self.model(), completion: &completion, cost }.emit(&self.metrics);
         let withheld = |violation| NoAnswer::Withheld(violation, cost.unwrap_or_default());
@@ -163,13 +169,20 @@ impl Pipeline {
         known
     }
 
+    async fn rag_query(&self, query: &str) -> Option<String> {
+        let knowledge = self.knowledge.as_ref()?;
+        let found: Found<'_> = step(info_span!("rag_query"), async { knowledge.search(query) }).await;
+        PassagesFound { found: &found }.emit();
+        found.instructions()
+    }
+
     /// Asks the model, again where that may help. Each attempt has a span, and a count, of its own.
-    async fn call_llm(&self, query: &str) -> Result<Completion, LlmError> {
+    async fn call_llm(&self, prompt: &Prompt<'_>) -> Result<Completion, LlmError> {
         self.retries.call();
         let deadline = Instant::now() + self.llm.timeout();
         let mut attempt = 1;
         loop {
-            let result = self.attempt(query, attempt, deadline).await;
+            let result = self.attempt(prompt, attempt, deadline).await;
             let Err(error) = &result else { return result };
             let left = deadline.saturating_duration_since(Instant::now());
             let Some((reason, wait)) = self.retries.after(error, attempt, left) else { return result };
@@ -179,7 +192,12 @@ impl Pipeline {
         }
     }
 
-    async fn attempt(&self, query: &str, attempt: u32, deadline: Instant) -> Result<Completion, LlmError> {
+    async fn attempt(
+        &self,
+        prompt: &Prompt<'_>,
+        attempt: u32,
+        deadline: Instant,
+    ) -> Result<Completion, LlmError> {
         let span = info_span!(
             "call_llm",
             otel.kind = "client",
@@ -193,7 +211,7 @@ impl Pipeline {
         );
         LlmCallStarted { model: self.model(), server_address: self.llm.server_address() }.emit();
         let started = Instant::now();
-        let result = step(span, self.llm.complete(query, deadline.saturating_duration_since(started))).await;
+        let result = step(span, self.llm.complete(prompt, deadline.saturating_duration_since(started))).await;
         if let Err(error) = &result {
             LlmCallFailed { model: self.model(), error, duration: started.elapsed() }.emit(&self.metrics);
         }

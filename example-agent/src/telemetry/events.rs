@@ -16,6 +16,7 @@ use crate::{
         compliance::{Rule, Stage},
         cost::NanoUsd,
         llm::{Completion, LlmError},
+        retrieval::Found,
         retry::Reason,
     },
     tenants::Tenant,
@@ -121,6 +122,19 @@ impl AnswerKept<'_> {
     /// Writes the log line.
     pub fn emit(self) {
         debug!(cache_type = self.cache_type, answer_bytes = self.answer.len(), "answer kept");
+    }
+}
+
+/// The documents were searched.
+pub struct PassagesFound<'a> {
+    /// What goes to the model.
+    pub found: &'a Found<'a>,
+}
+
+impl PassagesFound<'_> {
+    /// Writes the log line.
+    pub fn emit(self) {
+        debug!(passages = self.found.0.len(), "passages found");
     }
 }
 

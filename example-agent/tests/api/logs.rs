@@ -89,6 +89,7 @@ async fn details_are_for_the_tiers_that_have_them_and_the_policy_changes_while_t
     let detailed = [
         "request started",
         "cache miss",
+        "passages found",
         "llm call started",
         "llm call completed",
         "answer kept",

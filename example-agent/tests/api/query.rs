@@ -80,3 +80,23 @@ async fn both_sides_have_probes_and_only_the_admin_side_has_metrics() {
     let text = metrics.text().await.unwrap();
     assert!(!text.contains("healthz"), "probes are not counted");
 }
+
+#[tokio::test]
+async fn the_model_gets_the_passages_that_fit_unless_that_is_off() {
+    let provider = Provider::start(Behaviour::Stream).await;
+    let question = "What does the budget of retries do?";
+    let app = spawn_app(&provider, &[]).await;
+    assert_eq!(app.ask_as("acme", question).await.0, 200);
+    let off = spawn_app(&provider, &["--rag-passages=0"]).await;
+    assert_eq!(off.ask_as("acme", question).await.0, 200);
+    let messages: Vec<_> = provider.calls().into_iter().map(|(_, body)| body["messages"].clone()).collect();
+    assert_eq!(messages[0][0]["role"], "system");
+    assert!(
+        messages[0][0]["content"].as_str().unwrap().contains("AGENT_LLM_RETRY_BUDGET"),
+        "{}",
+        messages[0]
+    );
+    let asked = json!({ "role": "user", "content": question });
+    assert_eq!(messages[0][1], asked);
+    assert_eq!(messages[1], json!([asked]));
+}

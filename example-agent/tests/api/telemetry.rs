@@ -39,10 +39,10 @@ async fn a_request_is_one_trace_from_caller_to_provider_and_on_every_log_line() 
     let request_id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
 
     let spans =
-        eventually("five spans", async || Some(collector.spans()).filter(|spans| spans.len() >= 5)).await;
+        eventually("six spans", async || Some(collector.spans()).filter(|spans| spans.len() >= 6)).await;
     let (request, cache, llm) =
         (named(&spans, "process_request"), named(&spans, "check_cache"), named(&spans, "call_llm"));
-    assert_eq!(spans.len(), 5, "the question is checked, and the answer");
+    assert_eq!(spans.len(), 6, "the question is checked, and the answer, and the documents searched");
     assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE));
     assert_eq!(hex(&request.parent_span_id), CALLER);
     assert_eq!((&cache.parent_span_id, &llm.parent_span_id), (&request.span_id, &request.span_id));

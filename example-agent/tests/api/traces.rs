@@ -106,7 +106,7 @@ async fn a_request_that_fails_is_traced_though_nobody_has_sampled_it() {
     let spans = trace(&collector, 1).await;
     assert_eq!(
         names(&spans),
-        BTreeSet::from(["process_request", "check_compliance", "check_cache", "call_llm"])
+        BTreeSet::from(["process_request", "check_compliance", "check_cache", "rag_query", "call_llm"])
     );
     assert_eq!(reason(&spans), Some(Any::StringValue("error".to_owned())));
     assert!(spans.iter().all(|span| span.flags & 1 == 1), "a collector must not take it for not sampled");
@@ -130,7 +130,7 @@ async fn of_requests_that_are_not_sampled_only_the_slow_ones_are_traced() {
     let slow = trace(&collector, 1).await;
     assert_eq!(
         names(&slow),
-        BTreeSet::from(["process_request", "check_compliance", "check_cache", "call_llm"])
+        BTreeSet::from(["process_request", "check_compliance", "check_cache", "rag_query", "call_llm"])
     );
     assert_eq!(reason(&slow), Some(Any::StringValue("slow".to_owned())));
     // The queue keeps the order: what was to come before the last has come.
