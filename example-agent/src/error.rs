@@ -9,6 +9,7 @@ use axum::{
 use serde_json::json;
 
 use crate::pipeline::{
+    budget::Exceeded,
     compliance::{Stage, Violation},
     llm::LlmError,
 };
@@ -29,6 +30,8 @@ pub enum ErrorType {
     UnknownTenant,
     /// The question, or the answer to it, breaks a rule of the compliance file.
     ComplianceViolation,
+    /// The tenant has spent what it may spend in a day.
+    BudgetExceeded,
     /// No such route.
     NotFound,
     /// The route does not know the method.
@@ -75,6 +78,7 @@ impl ErrorType {
             Self::RequestTimeout => "request_timeout",
             Self::UnknownTenant => "unknown_tenant",
             Self::ComplianceViolation => "compliance_violation",
+            Self::BudgetExceeded => "budget_exceeded",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ClientClosed => "client_closed",
@@ -102,6 +106,7 @@ impl ErrorType {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownTenant => StatusCode::FORBIDDEN,
             Self::ComplianceViolation => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BudgetExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpstreamUnavailable | Self::UpstreamError | Self::UpstreamInvalidResponse => {
@@ -198,6 +203,17 @@ impl From<LlmError> for ApiError {
         };
         let retry_after = error.retry_after();
         Self { retry_after, cause: Some(Arc::new(error)), ..Self::new(kind, message) }
+    }
+}
+
+impl From<Exceeded> for ApiError {
+    fn from(exceeded: Exceeded) -> Self {
+        let budget = exceeded.budget.as_usd();
+        let message = format!(
+            "The tenant has spent its {budget} US dollars of the day: ask again after midnight UTC, or raise its budget."
+        );
+        let retry_after = Some(exceeded.seconds_left);
+        Self { retry_after, ..Self::new(ErrorType::BudgetExceeded, message).with_field("tenant_id") }
     }
 }
 

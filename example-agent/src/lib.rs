@@ -57,7 +57,7 @@ impl App {
         let metrics = Metrics::new(&tenants, &rules, llm.provider(), model, telemetry.clone());
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
-        let pipeline = Pipeline::new(settings, llm, price, rules, metrics.clone());
+        let pipeline = Pipeline::new(settings, &tenants, llm, price, rules, metrics.clone());
         Ok(Self {
             tenants,
             pipeline,

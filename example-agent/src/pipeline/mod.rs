@@ -1,4 +1,5 @@
 //! The work: look into the cache, else ask the model and count what it cost.
+pub mod budget;
 pub mod cache;
 pub mod compliance;
 pub mod cost;
@@ -7,7 +8,7 @@ pub mod retrieval;
 pub mod retry;
 mod sse;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use tokio::{
     sync::Semaphore,
@@ -17,6 +18,7 @@ use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::{
+    budget::{Budgets, Exceeded},
     cache::{AnswerCache, CachedAnswer},
     compliance::{Rules, Stage, Violation},
     cost::{NanoUsd, Price},
@@ -29,14 +31,14 @@ use crate::{
     settings::Settings,
     telemetry::{
         events::{
-            AnswerKept, CacheLookup, ComplianceViolation, LlmCallCompleted, LlmCallFailed, LlmCallRetried,
-            LlmCallStarted, PassagesFound,
+            AnswerKept, BudgetSpent, CacheLookup, ComplianceViolation, LlmCallCompleted, LlmCallFailed,
+            LlmCallRetried, LlmCallStarted, PassagesFound,
         },
         gen_ai,
         metrics::Metrics,
         steps::{StepError, StepResult, step},
     },
-    tenants::Tenant,
+    tenants::{Tenant, Tenants},
 };
 
 /// The kind of the one cache there is: whole answers.
@@ -64,6 +66,8 @@ pub enum NoAnswer {
     Refused(Violation),
     /// The answer must not be given, but has cost this.
     Withheld(Violation, NanoUsd),
+    /// The tenant has spent its budget.
+    OverBudget(Exceeded),
     /// The model gave none.
     Llm(LlmError),
 }
@@ -73,7 +77,7 @@ impl NoAnswer {
     pub fn cost(&self) -> NanoUsd {
         match self {
             Self::Withheld(_, cost) => *cost,
-            Self::Overloaded | Self::Refused(_) | Self::Llm(_) => NanoUsd::default(),
+            Self::Overloaded | Self::Refused(_) | Self::OverBudget(_) | Self::Llm(_) => NanoUsd::default(),
         }
     }
 }
@@ -83,6 +87,7 @@ impl From<NoAnswer> for ApiError {
         match reason {
             NoAnswer::Overloaded => Self::overloaded(),
             NoAnswer::Refused(violation) | NoAnswer::Withheld(violation, _) => violation.into(),
+            NoAnswer::OverBudget(exceeded) => exceeded.into(),
             NoAnswer::Llm(error) => error.into(),
         }
     }
@@ -98,6 +103,7 @@ pub struct Pipeline {
     knowledge: Option<Knowledge>,
     retries: Retries,
     slots: Semaphore,
+    budgets: Budgets,
     metrics: Arc<Metrics>,
 }
 
@@ -105,6 +111,7 @@ impl Pipeline {
     /// A pipeline for one model at one price, if there is one for it, and these compliance rules.
     pub fn new(
         settings: &Settings,
+        tenants: &Tenants,
         llm: LlmClient,
         price: Option<Price>,
         rules: Rules,
@@ -112,9 +119,10 @@ impl Pipeline {
     ) -> Self {
         let cache = AnswerCache::new(llm.model().into(), settings.cache_ttl, settings.cache_max_bytes);
         let retries = Retries::new(settings.llm_max_attempts, settings.llm_retry_budget);
+        let budgets = Budgets::new(tenants.all().len());
         let slots = Semaphore::new(settings.max_requests_in_flight as usize);
         let knowledge = Knowledge::built_in(settings.rag_passages.into());
-        Self { cache, llm, price, rules, knowledge, retries, slots, metrics }
+        Self { cache, llm, price, rules, knowledge, retries, slots, budgets, metrics }
     }
 
     /// The model that answers.
@@ -131,11 +139,13 @@ impl Pipeline {
         if let Some(known) = self.check_cache(tenant, query).await {
             return Ok(Answer { text: known.text.clone(), tokens: 0, cost: NanoUsd(0), cached: true });
         }
+        self.budgets.admit(tenant, SystemTime::now()).map_err(NoAnswer::OverBudget)?;
         let instructions = self.rag_query(query).await;
         let prompt = Prompt { instructions, query };
         let completion = self.call_llm(&prompt).await.map_err(NoAnswer::Llm)?;
         let cost = self.price.map(|price| price.cost(completion.usage));
         LlmCallCompleted { tenant, model: self.model(), completion: &completion, cost }.emit(&self.metrics);
+        self.spend(tenant, cost.unwrap_or_default());
         let withheld = |violation| NoAnswer::Withheld(violation, cost.unwrap_or_default());
         self.check_compliance(tenant, Stage::Answer, &completion.text).await.map_err(withheld)?;
         // An empty answer was paid for, but is not worth repeating.
@@ -160,6 +170,22 @@ impl Pipeline {
         }
         let blocking = verdict.blocking().cloned();
         blocking.map_or(Ok(()), |rule| Err(Violation { rule, stage }))
+    }
+
+    fn spend(&self, tenant: &Tenant, cost: NanoUsd) {
+        let Some(budget) = &tenant.budget else { return };
+        let now = SystemTime::now();
+        if self.budgets.spend(tenant, cost, now) {
+            BudgetSpent { budget }.emit();
+        }
+    }
+
+    /// Brings up to date what is shown of the tenants' spending, which a new day changes too.
+    pub fn show_spending(&self, tenants: &Tenants) {
+        let now = SystemTime::now();
+        for tenant in tenants.all() {
+            self.metrics.spent_today(tenant, self.budgets.spent(tenant, now));
+        }
     }
 
     async fn check_cache(&self, tenant: &Tenant, query: &str) -> Option<Arc<CachedAnswer>> {

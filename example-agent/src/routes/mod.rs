@@ -1,5 +1,6 @@
 //! The two listeners' routes. All errors of all routes have the same JSON body.
 mod body;
+mod feedback;
 mod health;
 mod log_policy;
 mod metrics;
@@ -29,7 +30,8 @@ const READYZ: &str = "/readyz";
 /// The `endpoint` label of what is no route.
 const OTHER_ENDPOINT: &str = "other";
 /// Every route of the API, as the values of the `endpoint` label. Probes are not among them: they are not counted.
-const API_ENDPOINTS: [&str; 1] = [QUERY_ENDPOINT];
+const API_ENDPOINTS: [&str; 2] = [QUERY_ENDPOINT, FEEDBACK_ENDPOINT];
+const FEEDBACK_ENDPOINT: &str = "/v1/feedback";
 
 /// What of a caller's words is repeated where they are wrong.
 const MAX_ECHOED_CHARS: usize = 80;
@@ -41,6 +43,7 @@ const ANONYMOUS: &str = "anonymous";
 pub fn api(app: Arc<App>) -> Router {
     Router::new()
         .route(QUERY_ENDPOINT, post(query::query))
+        .route(FEEDBACK_ENDPOINT, post(feedback::feedback))
         .route(HEALTHZ, get(health::healthz))
         .route(READYZ, get(health::readyz))
         .fallback(not_found)
@@ -64,7 +67,10 @@ pub fn admin(app: Arc<App>) -> Router {
 
 async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
     body::discard(request.into_body(), app.body_timeout).await;
-    ApiError::new(ErrorType::NotFound, format!("No such route: the API is POST {QUERY_ENDPOINT}."))
+    ApiError::new(
+        ErrorType::NotFound,
+        format!("No such route: the API is POST {QUERY_ENDPOINT} and POST {FEEDBACK_ENDPOINT}."),
+    )
 }
 
 async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> ApiError {

@@ -26,6 +26,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub enum Action {
     /// A question was asked.
     Query,
+    /// An answer was rated.
+    Feedback,
     /// Which lines are written was changed.
     ChangeLogPolicy,
     /// The process started: the first event of each.
@@ -36,12 +38,13 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order of their values.
-    pub const ALL: [Self; 4] = [Self::Query, Self::ChangeLogPolicy, Self::Start, Self::Stop];
+    pub const ALL: [Self; 5] = [Self::Query, Self::Feedback, Self::ChangeLogPolicy, Self::Start, Self::Stop];
 
     /// The name in the file and the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Query => "query",
+            Self::Feedback => "feedback",
             Self::ChangeLogPolicy => "change_log_policy",
             Self::Start => "start",
             Self::Stop => "stop",

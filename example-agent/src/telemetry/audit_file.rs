@@ -231,7 +231,7 @@ impl<'a> Line<'a> {
             v: 0,
             name: &origin.name,
             msg: match event.action {
-                Action::Query => "access decision",
+                Action::Query | Action::Feedback => "access decision",
                 Action::ChangeLogPolicy => "log policy changed",
                 Action::Start => "audit log opened",
                 Action::Stop => "audit log closed",

@@ -19,7 +19,7 @@ use crate::{
         retrieval::Found,
         retry::Reason,
     },
-    tenants::Tenant,
+    tenants::{Budget, Tenant},
 };
 
 /// How much of a question stands in the log, in characters.
@@ -85,6 +85,44 @@ impl ComplianceViolation<'_> {
         metrics.compliance_violation(self.tenant, self.rule);
         let Rule { id, action, .. } = self.rule;
         warn!(rule = &**id, action = action.as_str(), stage = self.stage.as_str(), "compliance violation");
+    }
+}
+
+/// What a caller thinks of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rating {
+    /// It was good.
+    Up,
+    /// It was not.
+    Down,
+}
+
+impl Rating {
+    /// All of them, in the order of their values.
+    pub const ALL: [Self; 2] = [Self::Up, Self::Down];
+
+    /// The name in requests, logs and the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// An answer was rated.
+pub struct FeedbackGiven<'a> {
+    /// The request that was answered, as the caller says.
+    pub rated_request_id: &'a str,
+    /// How good the answer was.
+    pub rating: Rating,
+}
+
+impl FeedbackGiven<'_> {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.feedback(self.rating);
+        info!(rated_request_id = self.rated_request_id, rating = self.rating.as_str(), "feedback given");
     }
 }
 
@@ -180,6 +218,20 @@ impl LlmCallCompleted<'_> {
             duration_seconds = duration.as_secs_f64(),
             "llm call completed"
         );
+    }
+}
+
+/// A call has brought a tenant over its budget of the day.
+pub struct BudgetSpent<'a> {
+    /// Whose.
+    pub budget: &'a Budget,
+}
+
+impl BudgetSpent<'_> {
+    /// Writes the log line.
+    pub fn emit(self) {
+        let Budget { per_day, hard } = *self.budget;
+        warn!(budget_usd = per_day.as_usd(), hard, "budget spent");
     }
 }
 

@@ -20,10 +20,11 @@ use super::{
     audit::Action,
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
-        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, Kind, LLM_RETRIES, LLM_TOKENS,
-        LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED, counter, gauge,
-        histogram,
+        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FEEDBACK, Kind, LLM_RETRIES, LLM_TOKENS,
+        LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED, TENANT_BUDGET,
+        TENANT_SPENT, counter, gauge, histogram,
     },
+    events::Rating,
     exemplars::DurationSeries,
     exposition::{self, Format},
     gen_ai::GenAi,
@@ -77,6 +78,8 @@ struct TenantSeries {
     errors: [Counter; ErrorType::FAULTS.len()],
     hits: Counter,
     misses: Counter,
+    /// Of a tenant with a budget.
+    spent_today: Option<Gauge>,
     cost: Counter,
     input_tokens: Counter,
     output_tokens: Counter,
@@ -93,6 +96,7 @@ pub struct Metrics {
     gen_ai: GenAi,
     retries: [Counter; retry::Reason::ALL.len()],
     unpriced_calls: Counter,
+    feedback: [Counter; Rating::ALL.len()],
     hit_rate: HitRate,
     hit_rate_gauge: Gauge,
     connections: Gauge,
@@ -148,6 +152,7 @@ impl Metrics {
             retries: retry::Reason::ALL
                 .map(|reason| counter(&recorder, &LLM_RETRIES, &[reason.as_str().into()])),
             unpriced_calls: counter(&recorder, &LLM_UNPRICED_CALLS, &[model]),
+            feedback: Rating::ALL.map(|rating| counter(&recorder, &FEEDBACK, &[rating.as_str().into()])),
             hit_rate: HitRate::new(Instant::now()),
             hit_rate_gauge,
             in_flight: gauge(&recorder, &REQUESTS_IN_FLIGHT, &[]),
@@ -219,9 +224,21 @@ impl Metrics {
         self.gen_ai.answered(&self.recorder, completion);
     }
 
+    /// Shows what a tenant has spent today.
+    pub fn spent_today(&self, tenant: &Tenant, spent: NanoUsd) {
+        if let Some(gauge) = &self.tenants[tenant.index].spent_today {
+            gauge.set(spent.as_usd());
+        }
+    }
+
     /// Counts a call of the model that failed.
     pub fn llm_failed(&self, kind: ErrorType, took: Duration) {
         self.gen_ai.failed(&self.recorder, kind, took.as_secs_f64());
+    }
+
+    /// Counts a rating.
+    pub fn feedback(&self, rating: Rating) {
+        self.feedback[rating as usize].increment(1);
     }
 
     /// Counts a call of the model that is made again.
@@ -300,6 +317,10 @@ impl TenantSeries {
                 .map(|fault| counter(recorder, &ERRORS, &[fault.as_str().into(), id.clone()])),
             hits: cache("hit"),
             misses: cache("miss"),
+            spent_today: tenant.budget.map(|budget| {
+                gauge(recorder, &TENANT_BUDGET, std::slice::from_ref(&id)).set(budget.per_day.as_usd());
+                gauge(recorder, &TENANT_SPENT, std::slice::from_ref(&id))
+            }),
             cost: counter(recorder, &API_COST, &[model.clone(), id.clone()]),
             input_tokens: tokens("input"),
             output_tokens: tokens("output"),
