@@ -1,6 +1,7 @@
 //! A multi-tenant question-answering LLM service, small but run as a real one: bounded everywhere, and visible in
 //! metrics, logs and traces. `main` is thin; tests start the same server on port 0.
 pub mod error;
+pub mod evaluate;
 mod healthcheck;
 pub mod lifecycle;
 pub mod pipeline;

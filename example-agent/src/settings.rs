@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, b
 use reqwest::Url;
 
 use crate::{
+    evaluate::Golden,
     pipeline::{compliance, cost::Prices},
     telemetry::{log_policy::TierLevels, logs::LogLevels},
     tenants::Tenants,
@@ -30,12 +31,42 @@ pub struct Cli {
 }
 
 /// Subcommands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Answer questions until SIGTERM or SIGINT (the default).
     Serve,
     /// Ask the agent that listens on the admin address whether it is healthy: exit code 0 or 1.
     Healthcheck,
+    /// Ask a running agent questions with known answers, and push the share of right ones: exit code 0, 1 or 2.
+    Evaluate(Box<Evaluation>),
+}
+
+/// The settings of an evaluation.
+#[derive(Clone, Debug, Args)]
+pub struct Evaluation {
+    /// The API of the agent to ask
+    #[arg(long, env = "AGENT_EVALUATE_URL", default_value = "http://127.0.0.1:8080", value_parser = http_url)]
+    pub url: Url,
+    /// Questions with known answers, TOML [default: built in]
+    #[arg(long, env = "AGENT_GOLDEN_FILE")]
+    pub golden_file: Option<PathBuf>,
+    /// Pushgateway for the accuracy [default: it is only shown]
+    #[arg(long, env = "AGENT_PUSHGATEWAY_URL", value_parser = http_url)]
+    pub pushgateway_url: Option<Url>,
+    /// The `job` label of what is pushed
+    #[arg(long, env = "AGENT_EVALUATE_JOB", default_value = "agent_evaluation", value_parser = plain_name)]
+    pub job: String,
+    /// An accuracy below this ends in exit code 2
+    #[arg(long, env = "AGENT_MIN_ACCURACY", default_value = "0", value_parser = ratio)]
+    pub min_accuracy: f64,
+}
+
+impl Evaluation {
+    /// The golden file, or the built-in one. The error is one line.
+    pub fn golden(&self) -> Result<Golden, String> {
+        let built_in = include_str!("../config/golden.toml");
+        parse_file("AGENT_GOLDEN_FILE", self.golden_file.as_deref(), built_in, Golden::parse)
+    }
 }
 
 /// All settings of the agent.
@@ -138,10 +169,12 @@ impl Cli {
     /// Reads flags and environment. A bad one, or a request for help, ends the process.
     pub fn parse_or_exit() -> Self {
         // A variable that is set but empty counts as unset: Compose passes `VAR=` for what `.env` leaves out.
-        let command = Self::command().mut_args(|arg| {
+        let unset_empty = |arg: clap::Arg| {
             let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
             if empty { arg.env(Resettable::Reset) } else { arg }
-        });
+        };
+        let command = Self::command().mut_args(unset_empty);
+        let command = command.mut_subcommands(|subcommand| subcommand.mut_args(unset_empty));
         let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
         parsed.unwrap_or_else(|error| {
             if !error.use_stderr() {

@@ -143,7 +143,7 @@ impl Provider {
     }
 }
 
-async fn serve(routes: Router) -> String {
+pub(crate) async fn serve(routes: Router) -> String {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
     tokio::spawn(async { axum::serve(socket, routes).await });

@@ -3,6 +3,7 @@
 mod audit;
 mod bad_input;
 mod compliance;
+mod evaluate;
 mod feedback;
 mod helpers;
 mod logs;
