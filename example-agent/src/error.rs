@@ -8,7 +8,11 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::pipeline::llm::LlmError;
+use crate::pipeline::{
+    budget::Exceeded,
+    compliance::{Stage, Violation},
+    llm::LlmError,
+};
 
 /// Every kind of failure. The names are an API: callers see them in `error.type`, and those that are not the
 /// caller's fault are the values of the `error_type` label of `agent_errors_total`.
@@ -26,12 +30,18 @@ pub enum ErrorType {
     UnknownTenant,
     /// A page of an origin that may not use the admin side.
     ForbiddenOrigin,
+    /// The question, or the answer to it, breaks a rule of the compliance file.
+    ComplianceViolation,
+    /// The tenant has spent what it may spend in a day.
+    BudgetExceeded,
     /// No such route.
     NotFound,
     /// The route does not know the method.
     MethodNotAllowed,
     /// The caller went away before there was an answer. Seen in logs only: nobody is left to read a body.
     ClientClosed,
+    /// As many questions are worked on as may be.
+    Overloaded,
     /// The provider could not be connected to.
     UpstreamUnavailable,
     /// The provider did not answer in time.
@@ -50,7 +60,8 @@ pub enum ErrorType {
 
 impl ErrorType {
     /// Those that count as errors of the service, and so are values of the `error_type` label.
-    pub const FAULTS: [Self; 7] = [
+    pub const FAULTS: [Self; 8] = [
+        Self::Overloaded,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
         Self::UpstreamRateLimited,
@@ -69,9 +80,12 @@ impl ErrorType {
             Self::RequestTimeout => "request_timeout",
             Self::UnknownTenant => "unknown_tenant",
             Self::ForbiddenOrigin => "forbidden_origin",
+            Self::ComplianceViolation => "compliance_violation",
+            Self::BudgetExceeded => "budget_exceeded",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ClientClosed => "client_closed",
+            Self::Overloaded => "overloaded",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamRateLimited => "upstream_rate_limited",
@@ -94,13 +108,17 @@ impl ErrorType {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownTenant | Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
+            Self::ComplianceViolation => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BudgetExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpstreamUnavailable | Self::UpstreamError | Self::UpstreamInvalidResponse => {
                 StatusCode::BAD_GATEWAY
             }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UpstreamRateLimited | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::UpstreamRateLimited | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -118,6 +136,8 @@ pub struct ApiError {
     pub field: Option<&'static str>,
     /// Seconds after which to try again.
     pub retry_after: Option<u64>,
+    /// The compliance rule that forbids it, where it is one: for the audit log.
+    pub rule: Option<Arc<str>>,
     /// For the log: what lies beneath, never shown to the caller.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -125,7 +145,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error without field and cause.
     pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), field: None, retry_after: None, cause: None }
+        Self { kind, message: message.into(), field: None, retry_after: None, rule: None, cause: None }
     }
 
     /// A 400 that names the field.
@@ -137,6 +157,12 @@ impl ApiError {
     pub fn shutting_down() -> Self {
         let message = "The agent is shutting down and did not finish this request: send it again.";
         Self { retry_after: Some(1), ..Self::new(ErrorType::ShuttingDown, message) }
+    }
+
+    /// The answer to requests beyond what the agent takes on at a time.
+    pub fn overloaded() -> Self {
+        let message = "The agent has as many questions as it can work on: send this one again later.";
+        Self { retry_after: Some(1), ..Self::new(ErrorType::Overloaded, message) }
     }
 
     /// Names the part of the request that is wrong.
@@ -180,6 +206,36 @@ impl From<LlmError> for ApiError {
         };
         let retry_after = error.retry_after();
         Self { retry_after, cause: Some(Arc::new(error)), ..Self::new(kind, message) }
+    }
+}
+
+impl From<Exceeded> for ApiError {
+    fn from(exceeded: Exceeded) -> Self {
+        let budget = exceeded.budget.as_usd();
+        let message = format!(
+            "The tenant has spent its {budget} US dollars of the day: ask again after midnight UTC, or raise its budget."
+        );
+        let retry_after = Some(exceeded.seconds_left);
+        Self { retry_after, ..Self::new(ErrorType::BudgetExceeded, message).with_field("tenant_id") }
+    }
+}
+
+impl From<Violation> for ApiError {
+    fn from(violation: Violation) -> Self {
+        let id = &violation.rule.id;
+        let (message, field) = match violation.stage {
+            Stage::Question => (
+                format!(
+                    "The question breaks the compliance rule {id:?} and was not asked: put it in other words."
+                ),
+                Some("query"),
+            ),
+            Stage::Answer => {
+                (format!("The model's answer breaks the compliance rule {id:?} and is withheld."), None)
+            }
+        };
+        let rule = Some(id.clone());
+        Self { field, rule, ..Self::new(ErrorType::ComplianceViolation, message) }
     }
 }
 

@@ -2,6 +2,7 @@
 //! metrics, logs and traces. `main` is thin; tests start the same server on port 0.
 pub mod console;
 pub mod error;
+pub mod evaluate;
 pub mod faults;
 mod healthcheck;
 pub mod lifecycle;
@@ -54,6 +55,7 @@ impl App {
     /// Reads the files the settings name. The error is one line.
     pub fn new(settings: &Settings, telemetry: Handles) -> Result<Self, String> {
         let (tenants, prices) = (settings.tenants()?, settings.prices()?);
+        let rules = settings.compliance_rules()?;
         let llm = LlmClient::new(settings)?;
         let model = llm.model();
         let price = prices.get(model);
@@ -62,10 +64,11 @@ impl App {
             tracing::warn!(model, as_of, "the price file has no such model: its calls count as free");
         }
         let faults = Arc::<CurrentFaults>::default();
-        let metrics = Metrics::new(&tenants, llm.provider(), model, telemetry.clone(), faults.clone());
+        let metrics =
+            Metrics::new(&tenants, &rules, llm.provider(), model, telemetry.clone(), faults.clone());
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
-        let pipeline = Pipeline::new(settings, llm, price, metrics.clone(), faults.clone());
+        let pipeline = Pipeline::new(settings, &tenants, llm, price, rules, metrics.clone(), faults.clone());
         Ok(Self {
             tenants,
             pipeline,

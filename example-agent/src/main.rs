@@ -5,9 +5,9 @@ use std::{
 };
 
 use example_agent::{
-    App, healthcheck,
+    App, evaluate, healthcheck,
     server::Server,
-    settings::{Cli, Command, EXIT_USAGE, Settings, fail},
+    settings::{Cli, Command, EXIT_USAGE, Evaluation, Settings, fail},
     telemetry::Telemetry,
 };
 use tokio::{
@@ -17,6 +17,8 @@ use tokio::{
 
 /// The exit code for what is wrong with the machine rather than with the settings.
 const EXIT_FAILURE: u8 = 1;
+/// The exit code of an evaluation whose accuracy is too low.
+const EXIT_INACCURATE: u8 = 2;
 
 fn main() -> ExitCode {
     let Cli { command, settings } = Cli::parse_or_exit();
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     };
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve(&settings, &runtime),
+        Command::Evaluate(evaluation) => runtime.block_on(evaluate(&evaluation)),
         Command::Healthcheck => {
             if let Err(e) = runtime.block_on(healthcheck(settings.admin_addr)) {
                 fail(EXIT_FAILURE, &e);
@@ -55,6 +58,26 @@ fn serve(settings: &Settings, runtime: &Runtime) {
     });
     // The runtime goes on: a second signal must be able to end a flush that takes long.
     telemetry.flush(deadline.max(Instant::now() + Duration::from_millis(100)));
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the result, for whoever typed the command or reads the job's output"
+)]
+async fn evaluate(settings: &Evaluation) {
+    let golden = settings.golden().unwrap_or_else(|e| fail(EXIT_USAGE, &e));
+    let accuracy = evaluate::ask(&settings.url, &golden).await.unwrap_or_else(|e| fail(EXIT_FAILURE, &e));
+    let (right, asked, ratio) = (accuracy.right, accuracy.asked, accuracy.ratio());
+    println!("{right} of {asked} answers are right: accuracy {ratio}");
+    if let Some(gateway) = &settings.pushgateway_url
+        && let Err(e) = evaluate::push(gateway, &settings.job, accuracy).await
+    {
+        fail(EXIT_FAILURE, &e);
+    }
+    if ratio < settings.min_accuracy {
+        let least = settings.min_accuracy;
+        fail(EXIT_INACCURATE, &format!("the accuracy {ratio} is below AGENT_MIN_ACCURACY {least}"));
+    }
 }
 
 /// Listens for SIGTERM and SIGINT from now on; the future waits for one. A second one ends the process at once.

@@ -10,7 +10,8 @@ use reqwest::Url;
 
 use crate::{
     console::{ConsoleSettings, LINK_VARIABLES},
-    pipeline::cost::Prices,
+    evaluate::Golden,
+    pipeline::{compliance, cost::Prices},
     telemetry::{log_policy::TierLevels, logs::LogLevels},
     tenants::Tenants,
 };
@@ -31,12 +32,42 @@ pub struct Cli {
 }
 
 /// Subcommands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Answer questions until SIGTERM or SIGINT (the default).
     Serve,
     /// Ask the agent that listens on the admin address whether it is healthy: exit code 0 or 1.
     Healthcheck,
+    /// Ask a running agent questions with known answers, and push the share of right ones: exit code 0, 1 or 2.
+    Evaluate(Box<Evaluation>),
+}
+
+/// The settings of an evaluation.
+#[derive(Clone, Debug, Args)]
+pub struct Evaluation {
+    /// The API of the agent to ask
+    #[arg(long, env = "AGENT_EVALUATE_URL", default_value = "http://127.0.0.1:8080", value_parser = http_url)]
+    pub url: Url,
+    /// Questions with known answers, TOML [default: built in]
+    #[arg(long, env = "AGENT_GOLDEN_FILE")]
+    pub golden_file: Option<PathBuf>,
+    /// Pushgateway for the accuracy [default: it is only shown]
+    #[arg(long, env = "AGENT_PUSHGATEWAY_URL", value_parser = http_url)]
+    pub pushgateway_url: Option<Url>,
+    /// The `job` label of what is pushed
+    #[arg(long, env = "AGENT_EVALUATE_JOB", default_value = "agent_evaluation", value_parser = plain_name)]
+    pub job: String,
+    /// An accuracy below this ends in exit code 2
+    #[arg(long, env = "AGENT_MIN_ACCURACY", default_value = "0", value_parser = ratio)]
+    pub min_accuracy: f64,
+}
+
+impl Evaluation {
+    /// The golden file, or the built-in one. The error is one line.
+    pub fn golden(&self) -> Result<Golden, String> {
+        let built_in = include_str!("../config/golden.toml");
+        parse_file("AGENT_GOLDEN_FILE", self.golden_file.as_deref(), built_in, Golden::parse)
+    }
 }
 
 /// All settings of the agent.
@@ -52,6 +83,10 @@ pub struct Settings {
     #[arg(long, env = "AGENT_MAX_CONNECTIONS", default_value_t = 4096, global = true,
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_connections: u32,
+    /// Questions that are worked on at a time; further ones are refused with 503
+    #[arg(long, env = "AGENT_MAX_REQUESTS_IN_FLIGHT", default_value_t = 512, global = true,
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_requests_in_flight: u32,
     /// How long a request's body may take to arrive
     #[arg(long, env = "AGENT_BODY_TIMEOUT", default_value = "10s", value_parser = some_time, global = true)]
     pub body_timeout: Duration,
@@ -71,9 +106,20 @@ pub struct Settings {
     /// The model to ask; its price must stand in the price file
     #[arg(long, env = "AGENT_LLM_MODEL", default_value = "sim-small", global = true)]
     pub llm_model: String,
-    /// How long one call of the model may take
+    /// How long a request may wait for the model, all attempts together
     #[arg(long, env = "AGENT_LLM_TIMEOUT", default_value = "30s", value_parser = some_time, global = true)]
     pub llm_timeout: Duration,
+    /// How often the model is asked for one request at most; 1 is no retry
+    #[arg(long, env = "AGENT_LLM_MAX_ATTEMPTS", default_value_t = 3, global = true,
+          value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub llm_max_attempts: u32,
+    /// Share of the calls that may be retries, 0 to 1
+    #[arg(long, env = "AGENT_LLM_RETRY_BUDGET", default_value = "0.1", value_parser = ratio, global = true)]
+    pub llm_retry_budget: f64,
+    /// Passages of the documentation that go with a question to the model; 0 is none
+    #[arg(long, env = "AGENT_RAG_PASSAGES", default_value_t = 3, global = true,
+          value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub rag_passages: u8,
     /// How long answers are kept; 0s keeps none
     #[arg(long, env = "AGENT_CACHE_TTL", default_value = "5m", value_parser = humantime::parse_duration, global = true)]
     pub cache_ttl: Duration,
@@ -86,6 +132,9 @@ pub struct Settings {
     /// Price file, TOML [default: built in]
     #[arg(long, env = "AGENT_PRICES_FILE", global = true)]
     pub prices_file: Option<PathBuf>,
+    /// What questions and answers must not say, TOML [default: built in]
+    #[arg(long, env = "AGENT_COMPLIANCE_FILE", global = true)]
+    pub compliance_file: Option<PathBuf>,
     /// What is logged: a level, or target=level pairs
     #[arg(long, env = "AGENT_LOG", default_value = "info", value_parser = str::parse::<LogLevels>, global = true)]
     pub log: LogLevels,
@@ -124,12 +173,14 @@ impl Cli {
     /// Reads flags and environment. A bad one, or a request for help, ends the process.
     pub fn parse_or_exit() -> Self {
         // A variable that is set but empty counts as unset: Compose passes `VAR=` for what `.env` leaves out.
-        let command = Self::command().mut_args(|arg| {
+        let unset_empty = |arg: clap::Arg| {
             // Not those of the console's links: empty, they take the link away.
             let name = arg.get_env().filter(|name| !name.to_string_lossy().starts_with(LINK_VARIABLES));
             let empty = name.and_then(std::env::var_os).is_some_and(|value| value.is_empty());
             if empty { arg.env(Resettable::Reset) } else { arg }
-        });
+        };
+        let command = Self::command().mut_args(unset_empty);
+        let command = command.mut_subcommands(|subcommand| subcommand.mut_args(unset_empty));
         let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
         parsed.unwrap_or_else(|error| {
             if !error.use_stderr() {
@@ -171,6 +222,17 @@ impl Settings {
     pub fn tenants(&self) -> Result<Tenants, String> {
         let built_in = include_str!("../config/tenants.toml");
         parse_file("AGENT_TENANTS_FILE", self.tenants_file.as_deref(), built_in, Tenants::parse)
+    }
+
+    /// The compliance file, or the built-in one. The error is one line.
+    pub fn compliance_rules(&self) -> Result<compliance::Rules, String> {
+        let built_in = include_str!("../config/compliance.toml");
+        parse_file(
+            "AGENT_COMPLIANCE_FILE",
+            self.compliance_file.as_deref(),
+            built_in,
+            compliance::Rules::parse,
+        )
     }
 
     /// The price file, or the built-in one. The error is one line.

@@ -3,6 +3,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
 
+use crate::pipeline::cost::NanoUsd;
+
 /// What a tenant has paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,6 +31,15 @@ impl Tier {
     }
 }
 
+/// What a tenant may spend on the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// In a day, UTC.
+    pub per_day: NanoUsd,
+    /// Whether further calls of the model are refused once it is spent; otherwise that is only told.
+    pub hard: bool,
+}
+
 /// One tenant, or the stand-in for everybody who is none.
 #[derive(Debug)]
 pub struct Tenant {
@@ -38,6 +49,8 @@ pub struct Tenant {
     pub id: Arc<str>,
     /// None for the stand-in.
     pub tier: Option<Tier>,
+    /// None where there is no limit.
+    pub budget: Option<Budget>,
 }
 
 impl Tenant {
@@ -50,6 +63,7 @@ impl Tenant {
 /// The label of whoever is not in the file.
 pub const OTHER: &str = "other";
 const MAX_ID_LENGTH: usize = 64;
+const MAX_BUDGET_USD: f64 = 1e6;
 
 /// All tenants of the file.
 #[derive(Debug)]
@@ -69,6 +83,9 @@ struct File {
 struct Entry {
     id: String,
     tier: Tier,
+    budget_usd_per_day: Option<f64>,
+    #[serde(default)]
+    hard_budget: bool,
 }
 
 impl Tenants {
@@ -77,7 +94,9 @@ impl Tenants {
         let file: File = toml::from_str(text).map_err(|e| one_line(&e, text))?;
         let mut all = Vec::with_capacity(file.tenant.len() + 1);
         let mut by_id = HashMap::new();
-        for (index, Entry { id, tier }) in file.tenant.into_iter().enumerate() {
+        for (index, Entry { id, tier, budget_usd_per_day, hard_budget }) in
+            file.tenant.into_iter().enumerate()
+        {
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             if id.is_empty() || id.len() > MAX_ID_LENGTH || !id.chars().all(plain) {
                 return Err(format!(
@@ -87,7 +106,18 @@ impl Tenants {
             if id == OTHER {
                 return Err(format!("tenant id {OTHER:?} is reserved for callers that are not in the file"));
             }
-            let tenant = Arc::new(Tenant { index, id: id.into(), tier: Some(tier) });
+            let budget = match budget_usd_per_day {
+                Some(usd) if !(0.0..=MAX_BUDGET_USD).contains(&usd) => {
+                    return Err(format!(
+                        "tenant {id:?}: budget_usd_per_day {usd}: use 0 to {MAX_BUDGET_USD} US dollars"
+                    ));
+                }
+                None if hard_budget => {
+                    return Err(format!("tenant {id:?}: hard_budget without budget_usd_per_day"));
+                }
+                usd => usd.map(|usd| Budget { per_day: NanoUsd::from_usd(usd), hard: hard_budget }),
+            };
+            let tenant = Arc::new(Tenant { index, id: id.into(), tier: Some(tier), budget });
             if by_id.insert(tenant.id.clone(), tenant.clone()).is_some() {
                 return Err(format!("tenant id {:?} stands twice in the file", tenant.id));
             }
@@ -96,7 +126,7 @@ impl Tenants {
         if all.is_empty() {
             return Err("no [[tenant]] in the file: nobody could ask anything".to_owned());
         }
-        all.push(Arc::new(Tenant { index: all.len(), id: OTHER.into(), tier: None }));
+        all.push(Arc::new(Tenant { index: all.len(), id: OTHER.into(), tier: None, budget: None }));
         Ok(Self { all, by_id })
     }
 
@@ -152,6 +182,9 @@ mod tests {
             ("tenant = []", "no [[tenant]]"),
             ("[[tenant]]\nid = \"a b\"\ntier = \"vip\"", "\"a b\""),
             ("[[tenant]]\nid = \"other\"\ntier = \"vip\"", "reserved"),
+            ("[[tenant]]\nid = \"a\"\ntier = \"vip\"\nbudget_usd_per_day = -1.0", "-1"),
+            ("[[tenant]]\nid = \"a\"\ntier = \"vip\"\nbudget_usd_per_day = nan", "NaN"),
+            ("[[tenant]]\nid = \"a\"\ntier = \"vip\"\nhard_budget = true", "without budget"),
             ("[[tenant]]\nid = \"a\"\ntier = \"gold\"", "line 3: unknown variant `gold`"),
             ("[[tenant]]\nid = \"a\"\ntier = \"vip\"\n[[tenant]]\nid = \"a\"\ntier = \"free\"", "twice"),
         ] {

@@ -7,10 +7,15 @@ use crate::tenants::one_line;
 
 /// Billionths of a US dollar. A list price of 0.15 USD per million tokens is 150 of them per token, so sums of
 /// calls are exact where a float would drift, and fit the integer counters of the metrics library.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NanoUsd(pub u64);
 
 impl NanoUsd {
+    /// So many dollars, rounded to the billionth.
+    pub fn from_usd(usd: f64) -> Self {
+        Self((usd * 1e9).round() as u64)
+    }
+
     /// In dollars, for JSON.
     pub fn as_usd(self) -> f64 {
         self.0 as f64 / 1e9
@@ -63,6 +68,9 @@ impl Prices {
     /// Reads the TOML text of a price file. The error is one line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let prices: Self = toml::from_str(text).map_err(|e| one_line(&e, text))?;
+        if !is_date(&prices.as_of) {
+            return Err(format!("as_of {:?}: write the day of the prices as YYYY-MM-DD", prices.as_of));
+        }
         for (model, Price { input, output }) in &prices.models {
             // Above a dollar per token it is a typing error (a price per token in the place of one per million).
             for price in [input, output] {
@@ -78,6 +86,11 @@ impl Prices {
     pub fn get(&self, model: &str) -> Option<Price> {
         self.models.get(model).copied()
     }
+}
+
+fn is_date(text: &str) -> bool {
+    let numbers: Vec<_> = text.split('-').map(str::parse::<u16>).collect();
+    matches!(numbers[..], [Ok(2000..=9999), Ok(1..=12), Ok(1..=31)]) && text.len() == "YYYY-MM-DD".len()
 }
 
 #[cfg(test)]
@@ -99,6 +112,10 @@ mod tests {
             let text = format!("as_of = \"2026-01-01\"\n[models.m]\ninput = {bad}\noutput = 1.0");
             let error = Prices::parse(&text).unwrap_err();
             assert!(error.starts_with("model \"m\": "), "{error}");
+        }
+        for undated in ["", "soon", "2026-13-01", "2026-1-1", "01.11.2026", "2026-11-01 "] {
+            let error = Prices::parse(&format!("as_of = {undated:?}\n[models]")).unwrap_err();
+            assert!(error.contains(undated) && error.contains("YYYY-MM-DD"), "{error}");
         }
         assert!(Prices::parse("as_of = 1").unwrap_err().starts_with("line 1: "));
     }

@@ -68,6 +68,14 @@ impl LlmError {
         }
     }
 
+    /// Seconds the provider wants to be left alone for, as it says.
+    pub fn retry_after_header(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Seconds after which the caller may try again.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
@@ -76,6 +84,22 @@ impl LlmError {
             }
             _ => None,
         }
+    }
+}
+
+/// What the model is sent.
+#[derive(Debug)]
+pub struct Prompt<'a> {
+    /// What it should know, where there is something.
+    pub instructions: Option<String>,
+    /// The question.
+    pub query: &'a str,
+}
+
+impl Prompt<'_> {
+    fn messages(&self) -> Vec<serde_json::Value> {
+        let system = self.instructions.iter().map(|text| json!({ "role": "system", "content": text }));
+        system.chain([json!({ "role": "user", "content": self.query })]).collect()
     }
 }
 
@@ -172,11 +196,6 @@ impl LlmClient {
         &self.model
     }
 
-    /// How long a call may take.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Host of the provider, for spans.
     pub fn server_address(&self) -> &str {
         self.url.host_str().unwrap_or_default()
@@ -187,14 +206,17 @@ impl LlmClient {
         self.url.port_or_known_default().unwrap_or_default()
     }
 
-    /// Asks the model. The current span becomes the parent of whatever the provider traces.
-    pub async fn complete(&self, prompt: &str) -> Result<Completion, LlmError> {
-        tokio::time::timeout(self.timeout, self.call(prompt))
-            .await
-            .unwrap_or(Err(LlmError::TimedOut(self.timeout)))
+    /// How long a request may wait for the model, all attempts together.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
-    async fn call(&self, prompt: &str) -> Result<Completion, LlmError> {
+    /// Asks the model once, with this much of the time left. The current span becomes the parent of whatever the provider traces.
+    pub async fn complete(&self, prompt: &Prompt<'_>, left: Duration) -> Result<Completion, LlmError> {
+        tokio::time::timeout(left, self.call(prompt)).await.unwrap_or(Err(LlmError::TimedOut(self.timeout)))
+    }
+
+    async fn call(&self, prompt: &Prompt<'_>) -> Result<Completion, LlmError> {
         let started = Instant::now();
         let mut headers = header::HeaderMap::new();
         let context = tracing::Span::current().context();
@@ -208,7 +230,7 @@ impl LlmClient {
             "model": self.model,
             "stream": true,
             "stream_options": { "include_usage": true },
-            "messages": [{ "role": "user", "content": prompt }],
+            "messages": prompt.messages(),
         });
         let response = self
             .http

@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 use http_body_util::BodyExt as _;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{ApiError, ErrorType};
@@ -37,6 +38,50 @@ pub(super) async fn read(
         }
     }
     if received > MAX_BYTES { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// The body as a JSON object; `example` is one, for who sends something else.
+pub(super) async fn read_object(
+    headers: &HeaderMap,
+    body: Body,
+    timeout: Duration,
+    example: &str,
+) -> Result<Map<String, Value>, ApiError> {
+    // Read first, refuse then: a caller that is still writing would see a reset in place of the answer.
+    let body = read(headers, body, timeout).await?;
+    if !is_json(headers) {
+        let message = "The body must be JSON: send `content-type: application/json`.";
+        return Err(ApiError::new(ErrorType::UnsupportedMediaType, message).with_field("content-type"));
+    }
+    match serde_json::from_slice(&body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(ApiError::invalid("body", format!("The body must be a JSON object: {example}."))),
+        Err(e) => Err(ApiError::invalid("body", format!("The body is not valid JSON: {e}."))),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+/// Takes a field that must be a string with something in it.
+pub(super) fn text(fields: &mut Map<String, Value>, field: &'static str) -> Result<String, ApiError> {
+    let found = match fields.remove(field) {
+        Some(Value::String(text)) if text.trim().is_empty() => {
+            return Err(ApiError::invalid(field, format!("`{field}` must not be empty.")));
+        }
+        Some(Value::String(text)) => return Ok(text),
+        None => return Err(ApiError::invalid(field, format!("`{field}` is missing."))),
+        Some(Value::Null) => "null",
+        Some(Value::Bool(_)) => "a boolean",
+        Some(Value::Number(_)) => "a number",
+        Some(Value::Array(_)) => "an array",
+        Some(Value::Object(_)) => "an object",
+    };
+    Err(ApiError::invalid(field, format!("`{field}` must be a string; it is {found}.")))
 }
 
 /// Reads a body nobody wants, up to a bound.

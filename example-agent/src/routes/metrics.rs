@@ -18,7 +18,12 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
     let accepted: Vec<_> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = negotiate(&accepted.join(","));
-    match tokio::task::spawn_blocking(move || app.metrics.render(format)).await {
+    match tokio::task::spawn_blocking(move || {
+        app.pipeline.show_spending(&app.tenants);
+        app.metrics.render(format)
+    })
+    .await
+    {
         Ok(text) => {
             let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
             (headers, text).into_response()

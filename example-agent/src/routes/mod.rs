@@ -3,6 +3,7 @@ mod body;
 mod console;
 mod cross_origin;
 mod faults;
+mod feedback;
 mod health;
 mod log_policy;
 mod metrics;
@@ -36,7 +37,8 @@ const OTHER_ENDPOINT: &str = "other";
 /// Routes that are no work.
 const UNCOUNTED: [&str; 3] = [HEALTHZ, READYZ, OPENAPI];
 /// Every route of the API that is work, as the values of the `endpoint` label.
-const API_ENDPOINTS: [&str; 1] = [QUERY_ENDPOINT];
+const API_ENDPOINTS: [&str; 2] = [QUERY_ENDPOINT, FEEDBACK_ENDPOINT];
+const FEEDBACK_ENDPOINT: &str = "/v1/feedback";
 
 /// What of a caller's words is repeated where they are wrong.
 const MAX_ECHOED_CHARS: usize = 80;
@@ -48,6 +50,7 @@ const ANONYMOUS: &str = "anonymous";
 pub fn api(app: Arc<App>) -> Router {
     Router::new()
         .route(QUERY_ENDPOINT, post(query::query))
+        .route(FEEDBACK_ENDPOINT, post(feedback::feedback))
         .route(HEALTHZ, get(health::healthz))
         .route(READYZ, get(health::readyz))
         .route(OPENAPI, get(openapi::openapi))
@@ -80,7 +83,10 @@ pub fn admin(app: Arc<App>) -> Router {
 
 async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
     body::discard(request.into_body(), app.body_timeout).await;
-    ApiError::new(ErrorType::NotFound, format!("No such route: the API is POST {QUERY_ENDPOINT}."))
+    ApiError::new(
+        ErrorType::NotFound,
+        format!("No such route: the API is POST {QUERY_ENDPOINT} and POST {FEEDBACK_ENDPOINT}."),
+    )
 }
 
 async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> ApiError {

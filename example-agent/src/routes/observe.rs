@@ -14,12 +14,13 @@ use axum::{
 use futures_util::FutureExt as _;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use opentelemetry_http::HeaderExtractor;
+use serde_json::Value;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
-    API_ENDPOINTS, MAX_ECHOED_CHARS, OTHER_ENDPOINT, UNCOUNTED, actor, close_when_ending, console,
-    new_request_id,
+    API_ENDPOINTS, FEEDBACK_ENDPOINT, MAX_ECHOED_CHARS, OTHER_ENDPOINT, UNCOUNTED, actor, close_when_ending,
+    console, new_request_id,
 };
 
 use crate::{
@@ -40,6 +41,8 @@ use crate::{
 
 /// The rule by which a question is answered: its tenant is in the tenants file.
 const TENANT_REGISTERED: &str = "tenant_registered";
+/// The rule by which feedback is taken: whoever has an id may rate.
+const OPEN_TO_ALL: &str = "open_to_all";
 
 /// What is known of a request, as it becomes known. The handler fills it, and whoever reports the end reads it.
 #[derive(Debug)]
@@ -56,6 +59,7 @@ pub(super) struct RequestScope {
     tenant: OnceLock<Arc<Tenant>>,
     query_preview: OnceLock<String>,
     answered: OnceLock<(bool, NanoUsd)>,
+    audit_context: OnceLock<Value>,
 }
 
 impl RequestScope {
@@ -104,6 +108,7 @@ impl RequestScope {
             tenant: OnceLock::new(),
             query_preview: OnceLock::new(),
             answered: OnceLock::new(),
+            audit_context: OnceLock::new(),
         }
     }
 
@@ -129,16 +134,21 @@ impl RequestScope {
     }
 
     /// The audit log's line about it.
-    fn audited(&self, tenant: Arc<Tenant>, error: Option<&ApiError>) -> AuditEvent {
+    fn audited(&self, action: Action, tenant: Arc<Tenant>, error: Option<&ApiError>) -> AuditEvent {
         let claimed = self.claimed_tenant.get().filter(|_| self.tenant.get().is_none());
         AuditEvent {
-            action: Action::Query,
+            action,
             outcome: match error.map(|error| error.kind) {
                 None => Outcome::Allowed,
                 Some(kind) if kind.is_fault() || kind == ErrorType::ClientClosed => Outcome::Failed,
                 Some(_) => Outcome::Denied,
             },
-            rule: error.map_or(TENANT_REGISTERED, |error| error.kind.as_str()),
+            rule: match error {
+                None if action == Action::Feedback => OPEN_TO_ALL.into(),
+                None => TENANT_REGISTERED.into(),
+                Some(ApiError { rule: Some(rule), .. }) => format!("compliance:{rule}").into(),
+                Some(error) => error.kind.as_str().into(),
+            },
             actor: self.actor.clone(),
             request: Some(AuditedRequest {
                 id: self.id.clone(),
@@ -148,8 +158,13 @@ impl RequestScope {
                 claimed_tenant_id: claimed.cloned(),
                 query_preview: self.query_preview.get().cloned(),
             }),
-            context: None,
+            context: self.audit_context.get().cloned(),
         }
+    }
+
+    /// Says what else the audit log should have.
+    pub(super) fn audit_context(&self, context: Value) {
+        let _ = self.audit_context.set(context);
     }
 
     /// Says how it was answered.
@@ -204,9 +219,12 @@ impl Drop for Report {
             }
             .emit(&app.metrics);
         });
-        if scope.endpoint == QUERY_ENDPOINT {
-            app.telemetry.audit.record(scope.audited(tenant, error));
-        }
+        let action = match scope.endpoint {
+            QUERY_ENDPOINT => Action::Query,
+            FEEDBACK_ENDPOINT => Action::Feedback,
+            _ => return,
+        };
+        app.telemetry.audit.record(scope.audited(action, tenant, error));
     }
 }
 

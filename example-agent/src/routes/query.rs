@@ -4,7 +4,6 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Extension, Request, State},
-    http::{HeaderMap, header},
 };
 use serde_json::{Map, Value, json};
 
@@ -26,17 +25,14 @@ pub(super) async fn query(
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
     let (parts, body) = request.into_parts();
-    // Read first, refuse then: a caller that is still writing would see a reset in place of the answer.
-    let body = body::read(&parts.headers, body, app.body_timeout).await?;
-    if !is_json(&parts.headers) {
-        let message = "The body must be JSON: send `content-type: application/json`.";
-        return Err(ApiError::new(ErrorType::UnsupportedMediaType, message).with_field("content-type"));
-    }
-    let (tenant, query) = validate(&app, &scope, &body)?;
+    let example = "{\"tenant_id\": \"…\", \"query\": \"…\"}";
+    let fields = body::read_object(&parts.headers, body, app.body_timeout, example).await?;
+    let (tenant, query) = validate(&app, &scope, fields)?;
     let query_length = query.chars().count();
     scope.identify(tenant.clone(), &query, query_length);
     RequestStarted { query: &query, query_length }.emit();
-    let answer = app.pipeline.answer(&tenant, &query).await?;
+    let answer = app.pipeline.answer(&tenant, &query).await;
+    let answer = answer.inspect_err(|reason| scope.answered(false, reason.cost()))?;
     let response = json!({
         "request_id": scope.id(),
         "answer": answer.text,
@@ -49,23 +45,14 @@ pub(super) async fn query(
     Ok(Json(response))
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json"
-        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
-}
-
-fn validate(app: &App, scope: &RequestScope, body: &[u8]) -> Result<(Arc<Tenant>, String), ApiError> {
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|e| ApiError::invalid("body", format!("The body is not valid JSON: {e}.")))?;
-    let Value::Object(mut fields) = value else {
-        let message = "The body must be a JSON object: {\"tenant_id\": \"…\", \"query\": \"…\"}.";
-        return Err(ApiError::invalid("body", message));
-    };
-    let id = text(&mut fields, "tenant_id")?;
+fn validate(
+    app: &App,
+    scope: &RequestScope,
+    mut fields: Map<String, Value>,
+) -> Result<(Arc<Tenant>, String), ApiError> {
+    let id = body::text(&mut fields, "tenant_id")?;
     scope.claim(&id);
-    let query = text(&mut fields, "query")?;
+    let query = body::text(&mut fields, "query")?;
     if id.chars().any(char::is_control) {
         return Err(ApiError::invalid("tenant_id", "`tenant_id` must not have control characters."));
     }
@@ -85,20 +72,4 @@ fn validate(app: &App, scope: &RequestScope, body: &[u8]) -> Result<(Arc<Tenant>
         ApiError::new(ErrorType::UnknownTenant, message).with_field("tenant_id")
     })?;
     Ok((tenant, query))
-}
-
-fn text(fields: &mut Map<String, Value>, field: &'static str) -> Result<String, ApiError> {
-    let found = match fields.remove(field) {
-        Some(Value::String(text)) if text.trim().is_empty() => {
-            return Err(ApiError::invalid(field, format!("`{field}` must not be empty.")));
-        }
-        Some(Value::String(text)) => return Ok(text),
-        None => return Err(ApiError::invalid(field, format!("`{field}` is missing."))),
-        Some(Value::Null) => "null",
-        Some(Value::Bool(_)) => "a boolean",
-        Some(Value::Number(_)) => "a number",
-        Some(Value::Array(_)) => "an array",
-        Some(Value::Object(_)) => "an object",
-    };
-    Err(ApiError::invalid(field, format!("`{field}` must be a string; it is {found}.")))
 }

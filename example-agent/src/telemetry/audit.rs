@@ -1,6 +1,7 @@
 //! The audit log: who asked what, and what became of it. Never sampled, numbered without gaps, and on the disk within
 //! about a tenth of a second; yet nobody waits for it. What does not fit its queue is lost, counted, and leaves a gap.
 use std::{
+    borrow::Cow,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,6 +26,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub enum Action {
     /// A question was asked.
     Query,
+    /// An answer was rated.
+    Feedback,
     /// Which lines are written was changed.
     ChangeLogPolicy,
     /// What goes wrong on purpose was changed.
@@ -37,13 +40,14 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order of their values.
-    pub const ALL: [Self; 5] =
-        [Self::Query, Self::ChangeLogPolicy, Self::ChangeFaults, Self::Start, Self::Stop];
+    pub const ALL: [Self; 6] =
+        [Self::Query, Self::Feedback, Self::ChangeLogPolicy, Self::ChangeFaults, Self::Start, Self::Stop];
 
     /// The name in the file and the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Query => "query",
+            Self::Feedback => "feedback",
             Self::ChangeLogPolicy => "change_log_policy",
             Self::ChangeFaults => "change_faults",
             Self::Start => "start",
@@ -82,7 +86,7 @@ pub struct AuditEvent {
     /// What became of it.
     pub outcome: Outcome,
     /// The rule that decided, or the type of the error.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// On whose behalf, as far as the caller says.
     pub actor: String,
     /// The request, where it was one.
@@ -198,7 +202,7 @@ impl AuditLog {
         self.record(AuditEvent {
             action,
             outcome: Outcome::Allowed,
-            rule: "lifecycle",
+            rule: "lifecycle".into(),
             actor: env!("CARGO_PKG_NAME").to_owned(),
             request: None,
             context: None,
@@ -223,7 +227,7 @@ mod tests {
         log.record(AuditEvent {
             action: Action::Query,
             outcome: Outcome::Allowed,
-            rule: "tenant_registered",
+            rule: "tenant_registered".into(),
             actor: "somebody".to_owned(),
             request: None,
             context: None,

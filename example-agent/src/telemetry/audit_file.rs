@@ -201,7 +201,7 @@ struct Line<'a> {
     seq: u64,
     action: &'static str,
     outcome: &'static str,
-    rule: &'static str,
+    rule: &'a str,
     actor: &'a str,
     #[serde(flatten)]
     request: Option<RequestFields<'a>>,
@@ -231,7 +231,7 @@ impl<'a> Line<'a> {
             v: 0,
             name: &origin.name,
             msg: match event.action {
-                Action::Query => "access decision",
+                Action::Query | Action::Feedback => "access decision",
                 Action::ChangeLogPolicy => "log policy changed",
                 Action::ChangeFaults => "faults changed",
                 Action::Start => "audit log opened",
@@ -245,7 +245,7 @@ impl<'a> Line<'a> {
             seq: *seq,
             action: event.action.as_str(),
             outcome: event.outcome.as_str(),
-            rule: event.rule,
+            rule: &event.rule,
             actor: &event.actor,
             request: event.request.as_ref().map(RequestFields::new),
             context: event.context.as_ref(),

@@ -81,8 +81,20 @@ declare! {
         "Tokens as the model provider reports them, by direction: input or output.";
     ACTIVE_CONNECTIONS = "agent_active_connections", Kind::Gauge, [],
         "Open connections to the API.";
+    REQUESTS_IN_FLIGHT = "agent_requests_in_flight", Kind::Gauge, [],
+        "Questions that are worked on.";
+    LLM_RETRIES = "agent_llm_retries_total", Kind::Counter, ["reason"],
+        "Calls of the model that were made again, by why the one before failed.";
     LLM_UNPRICED_CALLS = "agent_llm_unpriced_calls_total", Kind::Counter, ["model"],
         "Calls of a model that the price file does not have: their cost is missing from the cost metric.";
+    COMPLIANCE_VIOLATIONS = "agent_compliance_violations_total", Kind::Counter, ["rule", "tenant_id"],
+        "Questions and answers that break a rule of the compliance file, blocked or flagged.";
+    TENANT_BUDGET = "agent_tenant_budget_usd", Kind::Gauge, ["tenant_id"],
+        "What a tenant may spend on the model in a day (UTC), in US dollars. Absent without a budget.";
+    TENANT_SPENT = "agent_tenant_spent_today_usd", Kind::Gauge, ["tenant_id"],
+        "What a tenant with a budget has spent on the model today (UTC) since the start of the process, in US dollars.";
+    FEEDBACK = "agent_feedback_total", Kind::Counter, ["rating"],
+        "Ratings of answers by their callers: up or down.";
     GEN_AI_DURATION = "gen_ai_client_operation_duration_seconds", Kind::Histogram(&GEN_AI_SECONDS_BUCKETS),
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model",
          "error_type"],
@@ -102,7 +114,7 @@ declare! {
     SPANS_DROPPED = "agent_spans_dropped_total", Kind::Counter, [],
         "Spans lost because the queue was full or the collector did not take them.";
     AUDIT_EVENTS = "agent_audit_events_total", Kind::Counter, ["action"],
-        "Events for the audit log: questions asked, log policies and faults changed, starts and stops of the agent.";
+        "Events for the audit log: questions asked, answers rated, log policies and faults changed, starts and stops of the agent.";
     AUDIT_EVENTS_LOST = "agent_audit_events_lost_total", Kind::Counter, [],
         "Events that are missing in the audit log because its queue was full or its disk refused to the end.";
     BUILD_INFO = "agent_build_info", Kind::Gauge, ["version"],

@@ -14,10 +14,13 @@ use super::{
 use crate::{
     error::ApiError,
     pipeline::{
+        compliance::{Rule, Stage},
         cost::NanoUsd,
         llm::{Completion, LlmError},
+        retrieval::Found,
+        retry::Reason,
     },
-    tenants::Tenant,
+    tenants::{Budget, Tenant},
 };
 
 /// How much of a question stands in the log, in characters.
@@ -44,7 +47,7 @@ impl LogPolicyChanged {
         audit.record(AuditEvent {
             action: Action::ChangeLogPolicy,
             outcome: Outcome::Allowed,
-            rule: "admin_side",
+            rule: "admin_side".into(),
             actor: self.actor,
             request: None,
             context: Some(policy),
@@ -68,7 +71,7 @@ impl FaultsChanged {
         audit.record(AuditEvent {
             action: Action::ChangeFaults,
             outcome: Outcome::Allowed,
-            rule: "admin_side",
+            rule: "admin_side".into(),
             actor: self.actor,
             request: None,
             context: Some(faults),
@@ -88,6 +91,63 @@ impl RequestStarted<'_> {
     /// Writes the log line.
     pub fn emit(self) {
         info!(query_preview = preview(self.query), query_length = self.query_length, "request started");
+    }
+}
+
+/// A question or an answer breaks a rule. Its text stands in no line.
+pub struct ComplianceViolation<'a> {
+    /// On whose behalf.
+    pub tenant: &'a Tenant,
+    /// Which rule.
+    pub rule: &'a Rule,
+    /// By what.
+    pub stage: Stage,
+}
+
+impl ComplianceViolation<'_> {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.compliance_violation(self.tenant, self.rule);
+        let Rule { id, action, .. } = self.rule;
+        warn!(rule = &**id, action = action.as_str(), stage = self.stage.as_str(), "compliance violation");
+    }
+}
+
+/// What a caller thinks of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rating {
+    /// It was good.
+    Up,
+    /// It was not.
+    Down,
+}
+
+impl Rating {
+    /// All of them, in the order of their values.
+    pub const ALL: [Self; 2] = [Self::Up, Self::Down];
+
+    /// The name in requests, logs and the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// An answer was rated.
+pub struct FeedbackGiven<'a> {
+    /// The request that was answered, as the caller says.
+    pub rated_request_id: &'a str,
+    /// How good the answer was.
+    pub rating: Rating,
+}
+
+impl FeedbackGiven<'_> {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.feedback(self.rating);
+        info!(rated_request_id = self.rated_request_id, rating = self.rating.as_str(), "feedback given");
     }
 }
 
@@ -125,6 +185,19 @@ impl AnswerKept<'_> {
     /// Writes the log line.
     pub fn emit(self) {
         debug!(cache_type = self.cache_type, answer_bytes = self.answer.len(), "answer kept");
+    }
+}
+
+/// The documents were searched.
+pub struct PassagesFound<'a> {
+    /// What goes to the model.
+    pub found: &'a Found<'a>,
+}
+
+impl PassagesFound<'_> {
+    /// Writes the log line.
+    pub fn emit(self) {
+        debug!(passages = self.found.0.len(), "passages found");
     }
 }
 
@@ -173,6 +246,20 @@ impl LlmCallCompleted<'_> {
     }
 }
 
+/// A call has brought a tenant over its budget of the day.
+pub struct BudgetSpent<'a> {
+    /// Whose.
+    pub budget: &'a Budget,
+}
+
+impl BudgetSpent<'_> {
+    /// Writes the log line.
+    pub fn emit(self) {
+        let Budget { per_day, hard } = *self.budget;
+        warn!(budget_usd = per_day.as_usd(), hard, "budget spent");
+    }
+}
+
 /// The model has not answered. Its request's failure, if it comes to that, has a line and a count of its own.
 pub struct LlmCallFailed<'a> {
     /// The model asked for.
@@ -194,6 +281,29 @@ impl LlmCallFailed<'_> {
             error_message = self.error.to_string(),
             duration_seconds = self.duration.as_secs_f64(),
             "llm call failed"
+        );
+    }
+}
+
+/// The model is going to be asked again.
+pub struct LlmCallRetried {
+    /// Why the attempt before failed.
+    pub reason: Reason,
+    /// The number of that attempt, from 1.
+    pub attempt: u32,
+    /// Until the next.
+    pub wait: Duration,
+}
+
+impl LlmCallRetried {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.llm_retried(self.reason);
+        info!(
+            reason = self.reason.as_str(),
+            attempt = self.attempt,
+            wait_seconds = self.wait.as_secs_f64(),
+            "llm call retried"
         );
     }
 }

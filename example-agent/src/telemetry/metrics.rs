@@ -20,9 +20,11 @@ use super::{
     audit::Action,
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
-        CACHE_REQUESTS, DURATION, ERRORS, FAULT_ACTIVE, Kind, LLM_TOKENS, LLM_UNPRICED_CALLS,
-        LOG_LINES_DROPPED, REQUESTS, SPANS_DROPPED, counter, gauge, histogram,
+        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind, LLM_RETRIES,
+        LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED,
+        TENANT_BUDGET, TENANT_SPENT, counter, gauge, histogram,
     },
+    events::Rating,
     exemplars::DurationSeries,
     exposition::{self, Format},
     gen_ai::GenAi,
@@ -31,7 +33,13 @@ use super::{
 use crate::{
     error::ErrorType,
     faults::{CurrentFaults, Faults},
-    pipeline::{RESPONSE_CACHE, cost::NanoUsd, llm::Completion},
+    pipeline::{
+        RESPONSE_CACHE,
+        compliance::{Rule, Rules},
+        cost::NanoUsd,
+        llm::Completion,
+        retry,
+    },
     tenants::{Tenant, Tenants},
 };
 
@@ -71,9 +79,13 @@ struct TenantSeries {
     errors: [Counter; ErrorType::FAULTS.len()],
     hits: Counter,
     misses: Counter,
+    /// Of a tenant with a budget.
+    spent_today: Option<Gauge>,
     cost: Counter,
     input_tokens: Counter,
     output_tokens: Counter,
+    /// By [`Rule::index`].
+    violations: Vec<Counter>,
 }
 
 /// The metrics of one agent.
@@ -83,12 +95,15 @@ pub struct Metrics {
     /// By [`Tenant::index`].
     tenants: Vec<TenantSeries>,
     gen_ai: GenAi,
+    retries: [Counter; retry::Reason::ALL.len()],
     unpriced_calls: Counter,
+    feedback: [Counter; Rating::ALL.len()],
     hit_rate: HitRate,
     hit_rate_gauge: Gauge,
     connections: Gauge,
     faults: Arc<CurrentFaults>,
     active_faults: [Gauge; Faults::NAMES.len()],
+    in_flight: Gauge,
     telemetry: Handles,
     log_lines_dropped: Counter,
     spans_dropped: Counter,
@@ -104,9 +119,10 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Registers everything for these tenants and this model of this provider.
+    /// Registers everything for these tenants, these compliance rules and this model of this provider.
     pub fn new(
         tenants: &Tenants,
+        rules: &Rules,
         provider: &str,
         model: &str,
         telemetry: Handles,
@@ -135,11 +151,15 @@ impl Metrics {
         let model = SharedString::from(model.to_owned());
         Ok(Self {
             handle: recorder.handle(),
-            tenants: tenants.all().iter().map(|t| TenantSeries::new(&recorder, t, &model)).collect(),
+            tenants: tenants.all().iter().map(|t| TenantSeries::new(&recorder, t, rules, &model)).collect(),
             gen_ai: GenAi::new(provider, model.clone()),
+            retries: retry::Reason::ALL
+                .map(|reason| counter(&recorder, &LLM_RETRIES, &[reason.as_str().into()])),
             unpriced_calls: counter(&recorder, &LLM_UNPRICED_CALLS, &[model]),
+            feedback: Rating::ALL.map(|rating| counter(&recorder, &FEEDBACK, &[rating.as_str().into()])),
             hit_rate: HitRate::new(Instant::now()),
             hit_rate_gauge,
+            in_flight: gauge(&recorder, &REQUESTS_IN_FLIGHT, &[]),
             connections: gauge(&recorder, &ACTIVE_CONNECTIONS, &[]),
             faults,
             active_faults: Faults::NAMES.map(|name| gauge(&recorder, &FAULT_ACTIVE, &[name.into()])),
@@ -186,6 +206,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a question or an answer that breaks a rule.
+    pub fn compliance_violation(&self, tenant: &Tenant, rule: &Rule) {
+        self.tenants[tenant.index].violations[rule.index].increment(1);
+    }
+
     /// Counts a look-up in the answer cache.
     pub fn cache_lookup(&self, tenant: &Tenant, hit: bool) {
         let series = &self.tenants[tenant.index];
@@ -205,15 +230,38 @@ impl Metrics {
         self.gen_ai.answered(&self.recorder, completion);
     }
 
+    /// Shows what a tenant has spent today.
+    pub fn spent_today(&self, tenant: &Tenant, spent: NanoUsd) {
+        if let Some(gauge) = &self.tenants[tenant.index].spent_today {
+            gauge.set(spent.as_usd());
+        }
+    }
+
     /// Counts a call of the model that failed.
     pub fn llm_failed(&self, kind: ErrorType, took: Duration) {
         self.gen_ai.failed(&self.recorder, kind, took.as_secs_f64());
     }
 
+    /// Counts a rating.
+    pub fn feedback(&self, rating: Rating) {
+        self.feedback[rating as usize].increment(1);
+    }
+
+    /// Counts a call of the model that is made again.
+    pub fn llm_retried(&self, reason: retry::Reason) {
+        self.retries[reason as usize].increment(1);
+    }
+
+    /// Counts a question as worked on until the guard is dropped.
+    pub fn in_flight(&self) -> Ongoing {
+        self.in_flight.increment(1.0);
+        Ongoing(self.in_flight.clone())
+    }
+
     /// Counts a connection to the API as open until the guard is dropped.
-    pub fn connection(self: &Arc<Self>) -> OpenConnection {
+    pub fn connection(&self) -> Ongoing {
         self.connections.increment(1.0);
-        OpenConnection(self.connections.clone())
+        Ongoing(self.connections.clone())
     }
 
     /// What `/metrics` shows. Takes milliseconds with many series: keep it off the threads that serve requests.
@@ -247,18 +295,18 @@ impl Metrics {
     }
 }
 
-/// An open connection, counted.
+/// Something that goes on, counted.
 #[derive(Debug)]
-pub struct OpenConnection(Gauge);
+pub struct Ongoing(Gauge);
 
-impl Drop for OpenConnection {
+impl Drop for Ongoing {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
 }
 
 impl TenantSeries {
-    fn new(recorder: &PrometheusRecorder, tenant: &Tenant, model: &SharedString) -> Self {
+    fn new(recorder: &PrometheusRecorder, tenant: &Tenant, rules: &Rules, model: &SharedString) -> Self {
         let id = SharedString::from(tenant.id.clone());
         let cache = |result: &'static str| {
             counter(recorder, &CACHE_REQUESTS, &[RESPONSE_CACHE.into(), result.into(), id.clone()])
@@ -279,9 +327,18 @@ impl TenantSeries {
                 .map(|fault| counter(recorder, &ERRORS, &[fault.as_str().into(), id.clone()])),
             hits: cache("hit"),
             misses: cache("miss"),
+            spent_today: tenant.budget.map(|budget| {
+                gauge(recorder, &TENANT_BUDGET, std::slice::from_ref(&id)).set(budget.per_day.as_usd());
+                gauge(recorder, &TENANT_SPENT, std::slice::from_ref(&id))
+            }),
             cost: counter(recorder, &API_COST, &[model.clone(), id.clone()]),
             input_tokens: tokens("input"),
             output_tokens: tokens("output"),
+            violations: rules
+                .all()
+                .iter()
+                .map(|rule| counter(recorder, &COMPLIANCE_VIOLATIONS, &[rule.id.clone().into(), id.clone()]))
+                .collect(),
         }
     }
 }

@@ -106,6 +106,8 @@ pub(crate) enum Behaviour {
     Slow(Duration),
     Body(&'static str, &'static str),
     Status(u16),
+    /// A 503 without `retry-after` so many times, then an answer.
+    Recovers(usize),
     Cut,
     Hang,
 }
@@ -141,7 +143,7 @@ impl Provider {
     }
 }
 
-async fn serve(routes: Router) -> String {
+pub(crate) async fn serve(routes: Router) -> String {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
     tokio::spawn(async { axum::serve(socket, routes).await });
@@ -177,6 +179,10 @@ async fn answer(
             (StatusCode::from_u16(status).unwrap(), [(header::RETRY_AFTER, "7")], "no, \"not\" now")
                 .into_response()
         }
+        Behaviour::Recovers(after) if calls.lock().unwrap().len() <= after => {
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+        Behaviour::Recovers(_) => stream(STREAM.into()),
         Behaviour::Cut => {
             // Not at once: the start has to be on its way before the connection breaks.
             let cut = async || {

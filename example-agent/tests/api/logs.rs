@@ -89,6 +89,7 @@ async fn details_are_for_the_tiers_that_have_them_and_the_policy_changes_while_t
     let detailed = [
         "request started",
         "cache miss",
+        "passages found",
         "llm call started",
         "llm call completed",
         "answer kept",
@@ -166,11 +167,20 @@ async fn the_documentation_has_each_line_with_its_level_and_its_fields() {
     for tenant in ["acme", "acme", "nobody"] {
         agent.app.ask_as(tenant, "q").await;
     }
+    agent.app.ask_as("acme", "An insider tip?").await;
+    let rating = json!({ "request_id": "01933b1e-7b5c-7000-8000-000000000001", "rating": "up" });
+    agent.app.http.post(format!("{}/v1/feedback", agent.app.api)).json(&rating).send().await.unwrap();
     agent.app.http.put(format!("{}/log-policy", agent.app.admin)).body("{}").send().await.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[[tenant]]\nid = \"acme\"\ntier = \"vip\"\nbudget_usd_per_day = 1e-9\n")
+        .unwrap();
+    let tenants = [("AGENT_TENANTS_FILE", file.path().to_str().unwrap())];
+    let mut spending = Agent::start(&provider, &tenants).await;
+    spending.app.ask_as("acme", "q").await;
     let mut failing = Agent::start(&Provider::absent().await, &[]).await;
     failing.app.ask_as("acme", "q").await;
     let mut lines = Vec::new();
-    for agent in [&mut agent, &mut failing] {
+    for agent in [&mut agent, &mut spending, &mut failing] {
         agent.signal("TERM");
         assert_eq!(agent.exit_code().await, Some(0));
         lines.extend(agent.last_lines());

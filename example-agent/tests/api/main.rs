@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
 mod audit;
 mod bad_input;
+mod compliance;
 mod console;
+mod evaluate;
 mod faults;
+mod feedback;
 mod helpers;
 mod logs;
 mod metrics;

@@ -80,3 +80,48 @@ async fn both_sides_have_probes_and_only_the_admin_side_has_metrics() {
     let text = metrics.text().await.unwrap();
     assert!(!text.contains("healthz"), "probes are not counted");
 }
+
+#[tokio::test]
+async fn the_model_gets_the_passages_that_fit_unless_that_is_off() {
+    let provider = Provider::start(Behaviour::Stream).await;
+    let question = "What does the budget of retries do?";
+    let app = spawn_app(&provider, &[]).await;
+    assert_eq!(app.ask_as("acme", question).await.0, 200);
+    let off = spawn_app(&provider, &["--rag-passages=0"]).await;
+    assert_eq!(off.ask_as("acme", question).await.0, 200);
+    let messages: Vec<_> = provider.calls().into_iter().map(|(_, body)| body["messages"].clone()).collect();
+    assert_eq!(messages[0][0]["role"], "system");
+    assert!(
+        messages[0][0]["content"].as_str().unwrap().contains("AGENT_LLM_RETRY_BUDGET"),
+        "{}",
+        messages[0]
+    );
+    let asked = json!({ "role": "user", "content": question });
+    assert_eq!(messages[0][1], asked);
+    assert_eq!(messages[1], json!([asked]));
+}
+
+#[tokio::test]
+async fn a_tenant_that_has_spent_its_hard_budget_is_answered_by_the_cache_only() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let tenants = "[[tenant]]\nid = \"soft\"\ntier = \"vip\"\nbudget_usd_per_day = 1e-6\n\
+        [[tenant]]\nid = \"hard\"\ntier = \"free\"\nbudget_usd_per_day = 1e-6\nhard_budget = true\n";
+    std::fs::write(file.path(), tenants).unwrap();
+    let provider = Provider::start(Behaviour::Stream).await;
+    let app = spawn_app(&provider, &["--tenants-file", file.path().to_str().unwrap()]).await;
+    for tenant in ["soft", "hard"] {
+        assert_eq!(app.ask_as(tenant, "1").await.0, 200);
+    }
+    assert_eq!(app.ask_as("soft", "2").await.0, 200, "a soft budget only tells");
+    let (status, headers, body) = app.ask_as("hard", "2").await;
+    assert_eq!((status.as_u16(), &body["error"]["type"]), (429, &json!("budget_exceeded")), "{body}");
+    assert!((1..=86_400).contains(&headers["retry-after"].to_str().unwrap().parse::<u32>().unwrap()));
+    assert_eq!(app.ask_as("hard", "1").await.2["cached"], true);
+    for (series, value) in [
+        ("agent_tenant_budget_usd{tenant_id=\"hard\"}", "0.000001"),
+        ("agent_tenant_spent_today_usd{tenant_id=\"hard\"}", "0.00000585"),
+        ("agent_tenant_spent_today_usd{tenant_id=\"soft\"}", "0.0000117"),
+    ] {
+        assert_eq!(app.metric(series).await.as_deref(), Some(value), "{series}");
+    }
+}

@@ -64,10 +64,11 @@ async fn the_documentation_has_each_span_with_its_parent_and_its_attributes() {
     let cancelled = agent(&hanging, &collector, &[]).await;
     assert_eq!(ask(&answered, 1, true, "acme", "q").await.unwrap(), 200);
     assert_eq!(ask(&failing, 2, true, "acme", "q").await.unwrap(), 502);
+    assert_eq!(ask(&answered, 4, true, "acme", "An insider tip?").await.unwrap(), 422);
     let hung_up = ask(&cancelled, 3, true, "acme", "q");
     assert!(tokio::time::timeout(std::time::Duration::from_millis(300), hung_up).await.is_err());
     let mut spans = Vec::new();
-    for number in 1..=3 {
+    for number in 1..=4 {
         spans.extend(trace(&collector, number).await);
     }
 
@@ -103,7 +104,10 @@ async fn a_request_that_fails_is_traced_though_nobody_has_sampled_it() {
     let agent = agent(&provider, &collector, &[("OTEL_TRACES_SAMPLER_ARG", "0")]).await;
     assert_eq!(ask(&agent, 1, false, "acme", "q").await.unwrap(), 502);
     let spans = trace(&collector, 1).await;
-    assert_eq!(names(&spans), BTreeSet::from(["process_request", "check_cache", "call_llm"]));
+    assert_eq!(
+        names(&spans),
+        BTreeSet::from(["process_request", "check_compliance", "check_cache", "rag_query", "call_llm"])
+    );
     assert_eq!(reason(&spans), Some(Any::StringValue("error".to_owned())));
     assert!(spans.iter().all(|span| span.flags & 1 == 1), "a collector must not take it for not sampled");
     let text = agent.app.http.get(format!("{}/metrics", agent.app.admin));
@@ -124,11 +128,14 @@ async fn of_requests_that_are_not_sampled_only_the_slow_ones_are_traced() {
     assert_eq!(ask(&agent, 3, false, "nobody", "q").await.unwrap(), 403);
     assert_eq!(ask(&agent, 4, true, "globex", "q").await.unwrap(), 200);
     let slow = trace(&collector, 1).await;
-    assert_eq!(names(&slow), BTreeSet::from(["process_request", "check_cache", "call_llm"]));
+    assert_eq!(
+        names(&slow),
+        BTreeSet::from(["process_request", "check_compliance", "check_cache", "rag_query", "call_llm"])
+    );
     assert_eq!(reason(&slow), Some(Any::StringValue("slow".to_owned())));
     // The queue keeps the order: what was to come before the last has come.
     let last = trace(&collector, 4).await;
-    assert_eq!(names(&last), BTreeSet::from(["process_request", "check_cache"]));
+    assert_eq!(names(&last), BTreeSet::from(["process_request", "check_compliance", "check_cache"]));
     assert_eq!(reason(&last), None);
     assert_eq!(collector.spans().len(), slow.len() + last.len());
     let completed = eventually("its last line", async || {
