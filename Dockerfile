@@ -7,6 +7,8 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY command-line command-line
+# The agent searches the documentation for its answers: it is built in.
+COPY docs docs
 COPY example-agent example-agent
 COPY load-test load-test
 COPY simulators simulators

@@ -43,6 +43,11 @@ if ! { from_image promtool prometheus && from_image amtool alertmanager; } &&
   ! { command -v promtool && command -v amtool; } >/dev/null && ! from_packages; then
   die "promtool and amtool are missing: install Prometheus and Alertmanager (macOS: brew install prometheus alertmanager)."
 fi
+# Only where tests run unattended: a browser is a large thing to put on somebody's machine.
+if [ "${CI:-}" = true ] && ! command -v chromium >/dev/null 2>&1; then
+  { on_debian && can_be_root && step chromium "Installing Chromium" apt_install chromium; } ||
+    warn "Chromium is missing: the console page is not tested."
+fi
 # The agent's tests let a real server scrape it, where there is one.
 from_image prometheus prometheus || :
 version() { "$1" --version 2>&1 | awk 'NR == 1 { print $1, $2, $3 }'; }
