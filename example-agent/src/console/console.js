@@ -234,7 +234,9 @@ function showNumbers(sample) {
   $('errors').textContent = percent(grown('error'), requests);
   $('p95').textContent = p95(first, sample);
   $('hits').textContent = percent(grown('hit'), grown('hit') + grown('miss'));
-  $('cost').textContent = `${(grown('cost') / seconds * 3600).toFixed(2)} USD/h`;
+  // The same addends in another order can be a trifle less.
+  const cost = Math.max(0, grown('cost'));
+  $('cost').textContent = `${(cost / seconds * 3600).toFixed(2)} USD/h`;
 }
 
 let tenantsLoaded = false;
