@@ -35,8 +35,9 @@ from_packages() {
 }
 
 mkdir -p "$KIT_TOOLS"
+# Nobody is asked for a password for the sake of a linter.
 if ! command -v shellcheck >/dev/null 2>&1; then
-  { on_debian && can_be_root && step shellcheck "Installing shellcheck" apt_install shellcheck; } ||
+  { on_debian && [ "$(id -u)" = 0 ] && step shellcheck "Installing shellcheck" apt_install shellcheck; } ||
     warn "shellcheck is missing: install it for make check (macOS: brew install shellcheck)."
 fi
 if ! { from_image promtool prometheus && from_image amtool alertmanager; } &&
@@ -45,7 +46,7 @@ if ! { from_image promtool prometheus && from_image amtool alertmanager; } &&
 fi
 # Only where tests run unattended: a browser is a large thing to put on somebody's machine.
 if [ "${CI:-}" = true ] && ! command -v chromium >/dev/null 2>&1; then
-  { on_debian && can_be_root && step chromium "Installing Chromium" apt_install chromium; } ||
+  { on_debian && [ "$(id -u)" = 0 ] && step chromium "Installing Chromium" apt_install chromium; } ||
     warn "Chromium is missing: the console page is not tested."
 fi
 # The agent's tests let a real server scrape it, where there is one.
