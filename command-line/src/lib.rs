@@ -14,8 +14,13 @@ pub const EXIT_USAGE: u8 = 64;
 
 /// Reads flags and environment. A bad one, or a request for help, ends the process.
 pub fn parse<T: Parser>() -> T {
-    let parsed =
-        without_empty_variables(T::command()).try_get_matches().and_then(|m| T::from_arg_matches(&m));
+    parse_but(|_| false)
+}
+
+/// Like [`parse`], but for variables for which to be empty means something: those count as set.
+pub fn parse_but<T: Parser>(empty_is_a_value: fn(&str) -> bool) -> T {
+    let command = without_empty_variables(T::command(), empty_is_a_value);
+    let parsed = command.try_get_matches().and_then(|matches| T::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| {
         if !error.use_stderr() {
             error.exit();
@@ -32,12 +37,13 @@ pub fn fail<T: Parser>(code: u8, message: &str) -> ! {
 }
 
 /// A variable that is set but empty counts as unset: Compose passes `VAR=` for what `.env` leaves out.
-fn without_empty_variables(command: Command) -> Command {
+fn without_empty_variables(command: Command, empty_is_a_value: fn(&str) -> bool) -> Command {
     let command = command.mut_args(|arg| {
-        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        let name = arg.get_env().filter(|name| !empty_is_a_value(&name.to_string_lossy()));
+        let empty = name.and_then(std::env::var_os).is_some_and(|value| value.is_empty());
         if empty { arg.env(Resettable::Reset) } else { arg }
     });
-    command.mut_subcommands(without_empty_variables)
+    command.mut_subcommands(|subcommand| without_empty_variables(subcommand, empty_is_a_value))
 }
 
 /// What is wrong, without the usage that follows, and with the variable behind the flag: clap names only the flag.

@@ -4,10 +4,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use command_line::{EXIT_USAGE, fail};
 use example_agent::{
     App, evaluate, healthcheck,
     server::Server,
-    settings::{Cli, Command, EXIT_USAGE, Evaluation, Settings, fail},
+    settings::{Cli, Command, Evaluation, Settings},
     telemetry::Telemetry,
 };
 use tokio::{
@@ -24,14 +25,14 @@ fn main() -> ExitCode {
     let Cli { command, settings } = Cli::parse_or_exit();
     let runtime = match Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(e) => fail(EXIT_FAILURE, &format!("cannot start the async runtime: {e}")),
+        Err(e) => fail::<Cli>(EXIT_FAILURE, &format!("cannot start the async runtime: {e}")),
     };
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve(&settings, &runtime),
         Command::Evaluate(evaluation) => runtime.block_on(evaluate(&evaluation)),
         Command::Healthcheck => {
             if let Err(e) = runtime.block_on(healthcheck(settings.admin_addr)) {
-                fail(EXIT_FAILURE, &e);
+                fail::<Cli>(EXIT_FAILURE, &e);
             }
         }
     }
@@ -43,10 +44,10 @@ fn main() -> ExitCode {
 fn serve(settings: &Settings, runtime: &Runtime) {
     let telemetry = match Telemetry::start(settings) {
         Ok(telemetry) => telemetry,
-        Err(e) => fail(EXIT_FAILURE, &format!("cannot start telemetry: {e}")),
+        Err(e) => fail::<Cli>(EXIT_FAILURE, &format!("cannot start telemetry: {e}")),
     };
     log_panics();
-    let stop = |code, message: &str| -> ! { fail(code, message) };
+    let stop = |code, message: &str| -> ! { fail::<Cli>(code, message) };
     let app = App::new(settings, telemetry.handles.clone()).unwrap_or_else(|e| stop(EXIT_USAGE, &e));
     let deadline = runtime.block_on(async {
         let end = end_signal();
@@ -65,18 +66,19 @@ fn serve(settings: &Settings, runtime: &Runtime) {
     reason = "the result, for whoever typed the command or reads the job's output"
 )]
 async fn evaluate(settings: &Evaluation) {
-    let golden = settings.golden().unwrap_or_else(|e| fail(EXIT_USAGE, &e));
-    let accuracy = evaluate::ask(&settings.url, &golden).await.unwrap_or_else(|e| fail(EXIT_FAILURE, &e));
+    let golden = settings.golden().unwrap_or_else(|e| fail::<Cli>(EXIT_USAGE, &e));
+    let accuracy =
+        evaluate::ask(&settings.url, &golden).await.unwrap_or_else(|e| fail::<Cli>(EXIT_FAILURE, &e));
     let (right, asked, ratio) = (accuracy.right, accuracy.asked, accuracy.ratio());
     println!("{right} of {asked} answers are right: accuracy {ratio}");
     if let Some(gateway) = &settings.pushgateway_url
         && let Err(e) = evaluate::push(gateway, &settings.job, accuracy).await
     {
-        fail(EXIT_FAILURE, &e);
+        fail::<Cli>(EXIT_FAILURE, &e);
     }
     if ratio < settings.min_accuracy {
         let least = settings.min_accuracy;
-        fail(EXIT_INACCURATE, &format!("the accuracy {ratio} is below AGENT_MIN_ACCURACY {least}"));
+        fail::<Cli>(EXIT_INACCURATE, &format!("the accuracy {ratio} is below AGENT_MIN_ACCURACY {least}"));
     }
 }
 
@@ -85,7 +87,7 @@ fn end_signal() -> impl Future<Output = ()> {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        fail(EXIT_FAILURE, "cannot listen for signals");
+        fail::<Cli>(EXIT_FAILURE, "cannot listen for signals");
     };
     async move {
         tokio::select! {
@@ -97,7 +99,7 @@ fn end_signal() -> impl Future<Output = ()> {
                 _ = terminate.recv() => 15,
                 _ = interrupt.recv() => 2,
             };
-            fail(128 + signal, "ended by a second signal: what was not flushed is lost");
+            fail::<Cli>(128 + signal, "ended by a second signal: what was not flushed is lost");
         });
     }
 }

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::Resettable};
+use clap::{Args, Parser, Subcommand};
+use command_line::{http_url, some_time};
 use reqwest::Url;
 
 use crate::{
@@ -15,9 +16,6 @@ use crate::{
     telemetry::{log_policy::TierLevels, logs::LogLevels},
     tenants::Tenants,
 };
-
-/// The exit code for bad settings (`EX_USAGE` of sysexits.h).
-pub const EXIT_USAGE: u8 = 64;
 
 /// A multi-tenant question-answering LLM service that can be seen in metrics, logs and traces.
 #[derive(Debug, Parser)]
@@ -172,49 +170,9 @@ pub struct Settings {
 impl Cli {
     /// Reads flags and environment. A bad one, or a request for help, ends the process.
     pub fn parse_or_exit() -> Self {
-        // A variable that is set but empty counts as unset: Compose passes `VAR=` for what `.env` leaves out.
-        let unset_empty = |arg: clap::Arg| {
-            // Not those of the console's links: empty, they take the link away.
-            let name = arg.get_env().filter(|name| !name.to_string_lossy().starts_with(LINK_VARIABLES));
-            let empty = name.and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-            if empty { arg.env(Resettable::Reset) } else { arg }
-        };
-        let command = Self::command().mut_args(unset_empty);
-        let command = command.mut_subcommands(|subcommand| subcommand.mut_args(unset_empty));
-        let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.unwrap_or_else(|error| {
-            if !error.use_stderr() {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line: Vec<_> = text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();
-            fail(
-                EXIT_USAGE,
-                &format!("{}{}", line.join(" ").trim_start_matches("error: "), variable_of(&error)),
-            )
-        })
+        // Empty, the console's links are taken away.
+        command_line::parse_but(|variable| variable.starts_with(LINK_VARIABLES))
     }
-}
-
-/// Ends the process with one line on standard error.
-#[expect(
-    clippy::print_stderr,
-    reason = "there may be no log yet, and the line is for whoever typed the command"
-)]
-pub fn fail(code: u8, message: &str) -> ! {
-    eprintln!("example-agent: {}", message.replace(['\n', '\r'], " "));
-    std::process::exit(code.into())
-}
-
-/// The environment variable behind the flag of an error: clap names only the flag.
-fn variable_of(error: &clap::Error) -> String {
-    use clap::error::{ContextKind, ContextValue};
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return String::new() };
-    let long = flag.trim_start_matches("--").split(' ').next();
-    let command = Cli::command();
-    let arg = command.get_arguments().find(|arg| arg.get_long() == long);
-    arg.and_then(|arg| arg.get_env())
-        .map_or_else(String::new, |name| format!(" (environment variable {})", name.display()))
 }
 
 impl Settings {
@@ -254,11 +212,6 @@ fn parse_file<T>(
     parse(&text).map_err(|e| format!("{variable}: {}: {e}", path.display()))
 }
 
-fn some_time(value: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(value).map_err(|e| e.to_string())?;
-    if time.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(time) }
-}
-
 fn plain_name(value: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if value.len() <= 64 && value.chars().all(plain) {
@@ -266,14 +219,6 @@ fn plain_name(value: &str) -> Result<String, String> {
     } else {
         Err("must be at most 64 ASCII letters, digits, '-', '_' or '.'".to_owned())
     }
-}
-
-fn http_url(value: &str) -> Result<Url, String> {
-    let url: Url = value.parse().map_err(|e| format!("{e} (for example http://127.0.0.1:8081/v1)"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("must start with http:// or https:// and name a host".to_owned());
-    }
-    Ok(url)
 }
 
 fn ratio(value: &str) -> Result<f64, String> {

@@ -43,6 +43,11 @@ fn a_bad_setting_is_one_line_that_names_it_and_exit_code_64() {
         assert_eq!(output.status.code(), Some(64), "{name}={value}: {line}");
         assert!(line.contains(name), "{name}={value}: {line}");
     }
+    // A subcommand's settings are named too.
+    let output = binary().arg("evaluate").env("AGENT_MIN_ACCURACY", "2").output().unwrap();
+    let line = one_line_on_stderr(&output);
+    assert_eq!(output.status.code(), Some(64), "{line}");
+    assert!(line.contains("AGENT_MIN_ACCURACY"), "{line}");
     let output = binary().arg("--no-such-flag").output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     one_line_on_stderr(&output);
