@@ -133,6 +133,9 @@ use_compose() {
   export COMPOSE_PROFILES=${COMPOSE_PROFILES-$(setting COMPOSE_PROFILES infra)}
 }
 
+# Where targets.sh puts what Prometheus asks: a folder for each stack.
+own_targets() { printf '%s/targets/%s' "$KIT_STATE" "${COMPOSE_PROJECT_NAME:-agent-observability-kit}"; }
+
 PATH=$KIT_TOOLS:$PATH
 use_engine
 use_compose

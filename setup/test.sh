@@ -76,6 +76,7 @@ check() {
   have shellcheck "shellcheck" setup/shellcheck.sh
   step "grafana start" grafana/tests/start.sh
   step "preflight" setup/tests/preflight.sh
+  step "targets" setup/tests/targets.sh
   step "demo" setup/tests/demo.sh
 }
 

@@ -45,6 +45,10 @@ explain() {
 # Its progress is for eyes; in a log only what goes wrong is of use.
 [ -t 1 ] || export COMPOSE_PROGRESS=quiet
 services=$(startable)
+# shellcheck source=targets.sh
+. "$here/targets.sh"
+# shellcheck disable=SC2086 # a list of words
+choose_targets $services
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
 docker compose up --detach --wait --wait-timeout 180 --remove-orphans $services || explain
