@@ -23,3 +23,6 @@ secret grafana_admin_password admin
 secret slack_webhook_url http://simulators-slack:8082/services/T00000000/B00000000/simulated
 secret smtp_password ''
 secret llm_api_key ''
+secret pagerduty_routing_key ''
+secret webhook_url ''
+secret deadman_url ''
