@@ -10,44 +10,42 @@ use crate::{Checker, ensure, files, read, rules, scaled, stem, trial};
 
 pub(crate) fn trials(repository: &Path, amtool: &Checker) -> Vec<Trial> {
     let folder = repository.join("alertmanager");
-    let text = read(&folder.join("alertmanager.yml")).expect("the configuration");
-    let switches = switches(&text);
+    let config = read(&folder.join("alertmanager.yml")).expect("the configuration");
+    let marks = marks(&config);
     let mut trials = Vec::new();
     for factor in [1, 20] {
-        let one = switches.iter().map(|name| vec![name.clone()]);
-        for names in one.chain([Vec::new(), switches.clone()]) {
+        let one = marks.iter().map(|mark| vec![mark.clone()]);
+        for on in one.chain([Vec::new(), marks.clone()]) {
             let (folder, speed) = (folder.clone(), if factor == 1 { "" } else { "_fast" });
-            let name = [vec![format!("alertmanager::config{speed}")], names.clone()].concat().join("::");
+            let name = [vec![format!("alertmanager::config{speed}")], on.clone()].concat().join("::");
             trials.push(amtool.trial(name, move |amtool| {
                 amtool
-                    .run(copy(&folder, factor, &names)?.path(), &["check-config", "alertmanager.yml"])
+                    .run(copy(&folder, factor, &on)?.path(), &["check-config", "alertmanager.yml"])
                     .map(drop)
             }));
         }
     }
     for expected in files(&folder.join("tests"), "txt") {
-        let switched = stem(&expected).strip_prefix("routes-").map(str::to_owned);
-        let switched: Vec<_> = switched.into_iter().collect();
+        let on: Vec<_> = stem(&expected).strip_prefix("routes-").map(str::to_owned).into_iter().collect();
         let routes = read(&expected).expect("the routes that are expected");
         for route in routes.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
             let (receivers, labels) = route.split_once(' ').unwrap_or((route, ""));
             let name = [stem(&expected), labels.trim().replace(' ', ",")].join("::");
-            let (folder, switched) = (folder.clone(), switched.clone());
+            let (folder, on) = (folder.clone(), on.clone());
             let verify = format!("--verify.receivers={receivers}");
             let labels: Vec<String> = labels.split_whitespace().map(str::to_owned).collect();
             trials.push(amtool.trial(format!("alertmanager::{name}"), move |amtool| {
                 let mut args = vec!["config", "routes", "test", "--config.file=alertmanager.yml", &verify];
                 args.extend(labels.iter().map(String::as_str));
-                amtool.run(copy(&folder, 1, &switched)?.path(), &args).map(drop)
+                amtool.run(copy(&folder, 1, &on)?.path(), &args).map(drop)
             }));
         }
     }
     for data in files(&folder.join("tests/messages"), "json") {
-        let (folder, switches) = (folder.clone(), switches.clone());
+        let (folder, marks) = (folder.clone(), marks.clone());
         let name = format!("alertmanager::message::{}", stem(&data));
-        trials.push(
-            amtool.trial(name, move |amtool| messages_are_as_expected(amtool, &folder, &switches, &data)),
-        );
+        trials
+            .push(amtool.trial(name, move |amtool| messages_are_as_expected(amtool, &folder, &marks, &data)));
     }
     let repository = repository.to_owned();
     trials.push(trial("alertmanager::every_alert_has_a_route".into(), move || {
@@ -58,9 +56,9 @@ pub(crate) fn trials(repository: &Path, amtool: &Checker) -> Vec<Trial> {
                 format!("alertname={} severity={} team={}", alert.name, label("severity"), label("team"));
             ensure(routes.contains(&labels), || format!("no route in tests/routes.txt has {labels}"))?;
         }
-        for switch in &switches {
-            let test = folder.join(format!("tests/routes-{switch}.txt"));
-            ensure(test.is_file(), || format!("no {} for the lines marked #{switch}", test.display()))?;
+        for mark in &marks {
+            let expected = folder.join(format!("tests/routes-{mark}.txt"));
+            ensure(expected.is_file(), || format!("no {} for the lines marked #{mark}", expected.display()))?;
         }
         Ok(())
     }));
@@ -68,22 +66,22 @@ pub(crate) fn trials(repository: &Path, amtool: &Checker) -> Vec<Trial> {
 }
 
 /// The marks that lines of the configuration bear until somebody switches them on: `#name `, with nothing before it.
-fn switches(config: &str) -> Vec<String> {
+fn marks(config: &str) -> Vec<String> {
     let mark = |line: &str| Some(line.strip_prefix('#')?.split_once(' ')?.0.to_owned());
-    let named = config.lines().filter_map(mark).filter(|mark| !mark.is_empty());
-    let names: BTreeSet<_> = named.collect();
-    names.into_iter().collect()
+    let found: BTreeSet<_> = config.lines().filter_map(mark).filter(|mark| !mark.is_empty()).collect();
+    found.into_iter().collect()
 }
 
 /// A copy of the folder with durations divided by `factor` and the lines with these marks switched on, as the page says:
 /// by taking the marks off.
-fn copy(folder: &Path, factor: u32, switched: &[String]) -> Result<tempfile::TempDir, String> {
+fn copy(folder: &Path, factor: u32, on: &[String]) -> Result<tempfile::TempDir, String> {
     let source = tempfile::tempdir().map_err(|e| e.to_string())?;
     stack_tests::scale::folder(folder, source.path(), 1).map_err(|e| e.to_string())?;
     let file = source.path().join("alertmanager.yml");
-    let marks: Vec<_> = switched.iter().map(|name| format!("#{name} ")).collect();
-    let on = |line: &str| marks.iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).to_owned();
-    let lines: Vec<_> = read(&file)?.lines().map(on).collect();
+    let marks: Vec<_> = on.iter().map(|mark| format!("#{mark} ")).collect();
+    let take_off =
+        |line: &str| marks.iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).to_owned();
+    let lines: Vec<_> = read(&file)?.lines().map(take_off).collect();
     fs::write(&file, lines.join("\n") + "\n").map_err(|e| e.to_string())?;
     scaled(source.path(), factor)
 }
@@ -92,10 +90,10 @@ fn copy(folder: &Path, factor: u32, switched: &[String]) -> Result<tempfile::Tem
 fn messages_are_as_expected(
     amtool: &Tool,
     folder: &Path,
-    switches: &[String],
+    marks: &[String],
     data: &Path,
 ) -> Result<(), String> {
-    let copy = copy(folder, 1, switches)?;
+    let copy = copy(folder, 1, marks)?;
     let config = rules::load(&copy.path().join("alertmanager.yml"))?;
     let mut parts = Vec::new();
     for receiver in rules::list(&config, "receivers") {

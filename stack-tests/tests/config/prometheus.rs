@@ -50,6 +50,7 @@ pub(crate) fn trials(repository: &Path, promtool: &Checker) -> Vec<Trial> {
         own("every_alert_has_a_test_and_a_runbook", alerts_have_tests_and_runbooks),
         own("every_alert_links_to_a_dashboard_that_is_there", alerts_have_dashboards),
         own("every_alert_names_its_team", alerts_have_teams),
+        own("the_page_has_every_alert_as_it_is", page_has_alerts),
     ]);
     trials
 }
@@ -190,4 +191,29 @@ fn alerts_have_teams(repository: &Path) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// `docs/alerts.md` has a row for each alert and severity, with its team and how long it must last, and no other rows.
+fn page_has_alerts(repository: &Path) -> Result<(), String> {
+    let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
+    for alert in rules::alerts(repository)? {
+        let label = |name: &str| alert.labels.get(name).map(String::as_str).unwrap_or_default();
+        let (name, severity, team) = (&alert.name, label("severity"), label("team"));
+        let row = format!("| [{name}](runbooks/{name}.md) | {severity} | {team} | ");
+        let after = alert.after.unwrap_or("at once".into());
+        match wanted.iter_mut().find(|(known, _)| *known == row) {
+            Some((_, times)) => times.push(after),
+            None => wanted.push((row, vec![after])),
+        }
+    }
+    let page = crate::read(&repository.join("docs/alerts.md"))?;
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| [")).collect();
+    for (start, times) in &wanted {
+        let row = format!("{start}{} | ", times.join(", "));
+        let found = rows.iter().filter(|line| line.starts_with(&row)).count();
+        ensure(found == 1, || format!("docs/alerts.md has {found} rows `{row}…`"))?;
+    }
+    ensure(rows.len() == wanted.len(), || {
+        format!("docs/alerts.md has {} rows for {} alerts", rows.len(), wanted.len())
+    })
 }
