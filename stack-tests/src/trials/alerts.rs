@@ -55,9 +55,8 @@ fn every_runbook_link_opens(stack: &Stack) -> Result<(), String> {
 }
 
 /// Series that begin with what they count, each with the drill or trial that has it happen.
-const BEGIN_LATER: [(&str, &str); 5] = [
+const BEGIN_LATER: [(&str, &str); 4] = [
     ("agent_answer_accuracy_ratio", "drill LowAnswerAccuracy"),
-    ("agent_llm_unpriced_calls_total", "drill UnpricedModelCalls"),
     ("otelcol_receiver_refused_spans_total", "once a span came"),
     ("otelcol_exporter_send_failed_spans_total", "once a span could not be stored"),
     ("push_time_seconds", "drill LowAnswerAccuracy"),
