@@ -51,8 +51,7 @@ impl Containers {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let format =
-            "--format={{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels \"com.docker.compose.service\"}}";
+        let format = "--format={{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels \"com.docker.compose.service\"}}";
         let out = Self::docker(&[&["inspect", format][..], &ids[..]].concat())?;
         let services = out.lines().filter_map(|line| line.split_once(' '));
         let mut services: Vec<_> =
