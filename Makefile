@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs demo check test env secrets fmt
+.PHONY: help setup up down reset ps logs demo check test env secrets fmt drill
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ logs: ## follow the logs (SERVICE=jaeger: of one service)
 
 demo: ## agent, simulators and traffic as plain processes, without Docker; Ctrl-C ends them
 	@setup/demo.sh
+
+drill: ## break something on purpose, follow its alert to Slack and mail and back (SCENARIO=all FAST=1; without: the list)
+	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast)
 
 check: ## formatting, lints, unit tests, rules, routes: all that needs no Docker
 	@setup/test.sh check
