@@ -51,8 +51,8 @@ wait_until_well() {
     # Not at once: for a moment after its start a node knows no users yet.
     if [ "$status" = 401 ]; then refused=$((refused + 1)); else refused=0; fi
     if [ $refused = 5 ]; then
-      die "the password in secrets/elasticsearch_password is not that of its user elastic: it was changed inside" \
-        "Elasticsearch, and the data volume keeps that: see \"Passwords\" in elasticsearch/README.md."
+      die "the password in secrets/elasticsearch_password is not that of its user elastic. It was changed inside" \
+        "Elasticsearch, whose data volume keeps it: see \"Passwords\" in elasticsearch/README.md."
     fi
     [ $SECONDS -lt "$timeout" ] || die "$url was not well within $timeout s (last status $status). See its log."
     sleep 1
