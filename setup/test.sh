@@ -75,6 +75,8 @@ check() {
   fi
   have shellcheck "shellcheck" setup/shellcheck.sh
   step "grafana start" grafana/tests/start.sh
+  step "jaeger start" jaeger/tests/start.sh
+  step "elasticsearch setup" elasticsearch/tests/setup.sh
   step "preflight" setup/tests/preflight.sh
   step "targets" setup/tests/targets.sh
   step "demo" setup/tests/demo.sh
