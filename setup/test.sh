@@ -77,6 +77,7 @@ check() {
   step "grafana start" grafana/tests/start.sh
   step "jaeger start" jaeger/tests/start.sh
   step "elasticsearch setup" elasticsearch/tests/setup.sh
+  step "logstash start" logstash/tests/start.sh
   step "preflight" setup/tests/preflight.sh
   step "targets" setup/tests/targets.sh
   step "demo" setup/tests/demo.sh
@@ -92,6 +93,7 @@ test_stack_environment() {
   export ALERTMANAGER_PORT=17306 PUSHGATEWAY_PORT=17307 GRAFANA_PORT=17308 MAILDEV_PORT=17309 MAILDEV_SMTP_PORT=17310
   export JAEGER_PORT=17311 OTLP_GRPC_PORT=17312 OTLP_HTTP_PORT=17313 ZIPKIN_PORT=17314
   export ELASTICSEARCH_PORT=17315
+  export LOGSTASH_BEATS_PORT=17317 LOGSTASH_TCP_PORT=17318 LOGSTASH_HTTP_PORT=17319 LOGSTASH_API_PORT=17320
   export AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1 AGENT_LLM_MODEL=sim-small AGENT_LLM_TIMEOUT=5s AGENT_LOG=info
   export OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318 OTEL_TRACES_SAMPLER_ARG=1.0 AGENT_LOG_SAMPLE_RATIO=1.0 BASE_TRAFFIC_RATE=1
   export SECRETS_DIR=$PWD/.kit/test/secrets FAST=1
@@ -135,6 +137,8 @@ stack() {
 
 # promtool and amtool, and the engine, are where `make setup` has put them.
 eval "$(setup/env.sh)"
+# It takes minutes, and an Elasticsearch besides the Logstash.
+[ "$scope" != all ] || export LOGSTASH_ACCOUNTING=1
 check
 if [ "$scope" = all ]; then
   if docker info >/dev/null 2>&1; then

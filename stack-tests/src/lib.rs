@@ -7,6 +7,7 @@ pub mod clients;
 pub mod containers;
 pub mod elasticsearch;
 pub mod drill;
+pub mod logpath;
 pub mod scale;
 pub mod stack;
 pub mod tools;
