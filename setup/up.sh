@@ -5,7 +5,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-is_missing() { grep -qs "^$1$(printf '\t')" "$KIT_STATE/missing"; }
+# NAME-setup runs in NAME's image.
+is_missing() { grep -qs "^${1%-setup}$(printf '\t')" "$KIT_STATE/missing"; }
 
 startable() {
   local service
