@@ -77,6 +77,7 @@ check() {
   step "grafana start" grafana/tests/start.sh
   step "preflight" setup/tests/preflight.sh
   step "targets" setup/tests/targets.sh
+  step "kibana" kibana/tests/setup.sh
   step "demo" setup/tests/demo.sh
 }
 
@@ -89,7 +90,7 @@ test_stack_environment() {
   export AGENT_PORT=17301 AGENT_ADMIN_PORT=17302 LLM_PORT=17303 SLACK_PORT=17304 PROMETHEUS_PORT=17305
   export ALERTMANAGER_PORT=17306 PUSHGATEWAY_PORT=17307 GRAFANA_PORT=17308 MAILDEV_PORT=17309 MAILDEV_SMTP_PORT=17310
   export JAEGER_PORT=17311 OTLP_GRPC_PORT=17312 OTLP_HTTP_PORT=17313 ZIPKIN_PORT=17314
-  export ELASTICSEARCH_PORT=17315
+  export ELASTICSEARCH_PORT=17315 KIBANA_PORT=17316
   export AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1 AGENT_LLM_MODEL=sim-small AGENT_LLM_TIMEOUT=5s AGENT_LOG=info
   export OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318 OTEL_TRACES_SAMPLER_ARG=1.0 AGENT_LOG_SAMPLE_RATIO=1.0 BASE_TRAFFIC_RATE=1
   export SECRETS_DIR=$PWD/.kit/test/secrets FAST=1

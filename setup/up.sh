@@ -50,6 +50,13 @@ services=$(startable)
 . "$here/targets.sh"
 # shellcheck disable=SC2086 # a list of words
 choose_targets $services
+# Who runs here decides what is expected: without Logstash lines stop at the file, without Kibana there is no link to it.
+has() { grep -qx -- "$1" <<<"$services"; }
+if [ -z "$(setting LOG_SHIPPING '')" ] && ! has logstash; then export LOG_SHIPPING=off; fi
+if [ -z "$(setting KIBANA_LINK '')" ] && has kibana; then
+  KIBANA_LINK=http://$(setting PUBLIC_HOST localhost):$(setting KIBANA_PORT 5601)
+  export KIBANA_LINK
+fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
 docker compose up --detach --wait --wait-timeout 180 --remove-orphans $services || explain
@@ -77,8 +84,12 @@ address jaeger 9411 "Jaeger, Zipkin"
 address simulators-slack 8082 "what arrived in Slack (simulated)"
 address maildev 1080 "what arrived by e-mail"
 address maildev 1025 "where e-mail is sent to" smtp
+address kibana 5601 "Kibana: user elastic, the password is in $(setting SECRETS_DIR ./secrets)/elasticsearch_password"
 address simulators-llm 8081 "the model provider (simulated)"
 if [ -s "$KIT_STATE/missing" ]; then
   echo
   while IFS="$(printf '\t')" read -r service reason; do echo "  Missing: $service ($reason)"; done <"$KIT_STATE/missing"
+fi
+if has elasticsearch && ! has logstash; then
+  echo "  Without Logstash log lines stop at the agent's files: make story REQUEST=<x-request-id> reads them there."
 fi

@@ -4,6 +4,7 @@
 
 mod alertmanager;
 mod documents;
+mod kibana;
 mod prometheus;
 mod rules;
 mod runbooks;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         alertmanager::trials(repository, &amtool),
         runbooks::trials(repository, &promtool),
         documents::trials(repository),
+        kibana::trials(repository),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
