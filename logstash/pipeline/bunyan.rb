@@ -141,7 +141,7 @@ end
 
 def unusable_time(value, doc, tags)
   tags << "_time_invalid"
-  doc["event"]["original_time"] = value.to_s
+  doc["event"]["original_time"] = value.is_a?(String) ? value : LogStash::Json.dump(value)
   nil
 end
 

@@ -13,15 +13,16 @@ end
 
 def filter(event)
   reason = event.get("[@metadata][dead_letter_queue][reason]").to_s
-  # The reason begins with the whole document; what was wrong with it is at the end.
-  cause = reason[/, response: (.*)\z/m, 1] || reason
+  # It begins with the whole document; what was wrong with it is at the end, as Ruby writes a hash.
+  answer = reason[/, response: (.*)\z/m, 1] || reason
+  cause = answer[/"reason"\s*=>\s*"((?:[^"\\]|\\.)*)"/m, 1]&.gsub(/\\(.)/m, '\1') || answer
   raw = event.get("[@metadata][raw]") || event.to_json
   index = event.get("[@metadata][index]").to_s[/\Aagent-(logs|audit)/] || "agent-logs"
 
   doc = {
     "@timestamp" => event.timestamp,
     "message" => cause[0, MAX_REASON_CHARACTERS],
-    "error" => { "type" => cause[/"type"\s*=>\s*"(\w+)"/, 1] || "unknown" },
+    "error" => { "type" => answer[/"type"\s*=>\s*"(\w+)"/, 1] || "unknown" },
     "event" => { "kind" => "pipeline_error", "original" => raw, "original_bytes" => raw.bytesize }
   }
   KEPT.each do |place, reference|

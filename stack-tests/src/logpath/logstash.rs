@@ -15,7 +15,7 @@ use crate::{clients, wait};
 /// How long a start may take: `JRuby` and a dozen plugins, on a machine that does other things besides.
 const START: Duration = Duration::from_mins(4);
 /// As in docker-compose.yml.
-const JAVA_OPTIONS: &str = "-Xms512m -Xmx512m";
+const JAVA_OPTIONS: &str = "-Xms512m -Xmx512m -XX:MaxDirectMemorySize=128m -Duser.timezone=UTC";
 /// Where the image has its things.
 const IMAGE_HOME: &str = "/usr/share/logstash";
 
