@@ -26,7 +26,7 @@ secret slack_webhook_url http://simulators-slack:8082/services/T00000000/B000000
 secret smtp_password ''
 secret llm_api_key ''
 # Users of Elasticsearch: nobody has to know these, so they are nobody's default.
-for user in elasticsearch logstash_elasticsearch grafana_elasticsearch jaeger_elasticsearch metrics_elasticsearch kibana_elasticsearch; do
+for user in elasticsearch logstash_elasticsearch grafana_elasticsearch jaeger_elasticsearch metrics_elasticsearch log_watch_elasticsearch kibana_elasticsearch; do
   secret "${user}_password" "$(random)"
 done
 secret kibana_encryption_key "$(random)"

@@ -77,7 +77,7 @@ pub struct Elasticsearch {
           value_parser = http_url)]
     pub url: Url,
     /// A user that may read the agents' indices
-    #[arg(long = "elasticsearch-user", env = "LOG_WATCH_ELASTICSEARCH_USER", default_value = "log_metrics")]
+    #[arg(long = "elasticsearch-user", env = "LOG_WATCH_ELASTICSEARCH_USER", default_value = "log_watch")]
     pub user: String,
     /// The file with that user's password [default: ask without]
     #[arg(long = "elasticsearch-password-file", env = "LOG_WATCH_ELASTICSEARCH_PASSWORD_FILE",

@@ -1,0 +1,1 @@
+//! Lines for measurements and for counting.
