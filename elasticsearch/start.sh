@@ -9,7 +9,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 secret=${PASSWORD_FILE:-/run/secrets/elasticsearch_password}
 image_config=/usr/share/elasticsearch/config
-export ES_PATH_CONF=/tmp/elasticsearch
+export ES_PATH_CONF=${ES_PATH_CONF:-/tmp/elasticsearch}
 
 if [ ! -s "$secret" ]; then
   echo "There is no password for the user elastic in $secret: write one, of six characters at least." >&2
@@ -17,6 +17,7 @@ if [ ! -s "$secret" ]; then
 fi
 rm -rf "$ES_PATH_CONF"
 cp -R "$image_config" "$ES_PATH_CONF"
+chmod -R u+w "$ES_PATH_CONF"
 cp "$here/elasticsearch.yml" "$ES_PATH_CONF/elasticsearch.yml"
 cp "$here/jvm.options" "$ES_PATH_CONF/jvm.options.d/kit.options"
 

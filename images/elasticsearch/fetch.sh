@@ -4,7 +4,7 @@ set -euo pipefail
 artifact=$1
 file=$2
 
-arguments=(--batch-mode --quiet --strict-checksums -Dmaven.repo.local=/var/cache/maven)
+arguments=(--batch-mode --quiet -Dmaven.repo.local=/var/cache/maven)
 if [ -s /run/maven/global-settings.xml ]; then arguments+=(--global-settings /run/maven/global-settings.xml); fi
 proxy=${HTTPS_PROXY:-${https_proxy:-}}
 if [ -s /run/maven/user-settings.xml ]; then

@@ -5,6 +5,7 @@
 
 pub mod clients;
 pub mod containers;
+pub mod elasticsearch;
 pub mod logpath;
 pub mod scale;
 pub mod stack;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod dashboards;
+mod elasticsearch;
 mod faults;
 mod hardening;
 mod input;
@@ -48,9 +49,16 @@ impl Case {
 /// All trials for a stack; those that cannot run against it are ignored, with the reason beside their name.
 pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
     // Reading before breaking: a trial that stops a container must not stand before one that counts.
-    let cases =
-        [journey::CASES, input::CASES, hardening::CASES, dashboards::CASES, alerts::CASES, faults::CASES]
-            .concat();
+    let cases = [
+        journey::CASES,
+        input::CASES,
+        hardening::CASES,
+        dashboards::CASES,
+        elasticsearch::CASES,
+        alerts::CASES,
+        faults::CASES,
+    ]
+    .concat();
     let trial = |case: Case| {
         let obstacle = case.obstacle(stack);
         let stack = Arc::clone(stack);
