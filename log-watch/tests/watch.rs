@@ -1,4 +1,5 @@
 //! The server and the story against stand-ins of all they ask.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
 use std::{
     sync::{
         Arc, Mutex,

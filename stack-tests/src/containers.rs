@@ -17,6 +17,11 @@ impl Containers {
         Self { project: name }
     }
 
+    /// The name of the project.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
     /// Runs `docker` and gives back what it printed.
     ///
     /// # Errors
@@ -51,8 +56,7 @@ impl Containers {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let format =
-            "--format={{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels \"com.docker.compose.service\"}}";
+        let format = "--format={{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels \"com.docker.compose.service\"}}";
         let out = Self::docker(&[&["inspect", format][..], &ids[..]].concat())?;
         let services = out.lines().filter_map(|line| line.split_once(' '));
         let mut services: Vec<_> =

@@ -21,7 +21,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new("elasticsearch::nobody_gets_in_without_a_password", &[HERE], nobody_gets_in),
     Case::new("elasticsearch::the_writer_adds_and_does_nothing_else", &[HERE], writer),
     Case::new("elasticsearch::the_reader_reads_the_log_and_nothing_else", &[HERE], reader),
-    Case::new("elasticsearch::jaeger_sees_its_spans_and_nothing_else", &[HERE, Need::Service("jaeger")], jaeger),
+    Case::new(
+        "elasticsearch::jaeger_sees_its_spans_and_nothing_else",
+        &[HERE, Need::Service("jaeger")],
+        jaeger,
+    ),
     Case::new("elasticsearch::metrics_are_taken_without_reading_a_document", &[HERE], metrics),
     Case::new("elasticsearch::kibana_reads_no_log_line_by_itself", &[HERE], kibana),
     Case::new("elasticsearch::every_index_has_its_fields_and_its_end", &[HERE], templates_are_in_force),
@@ -54,10 +58,12 @@ struct Day<'s> {
 impl<'s> Day<'s> {
     fn new(stack: &'s Stack) -> Result<Self, String> {
         let id = uuid::Uuid::new_v4().simple();
-        let day = Self { stack, log: format!("agent-logs-trial-{id}"), audit: format!("agent-audit-trial-{id}") };
+        let day =
+            Self { stack, log: format!("agent-logs-trial-{id}"), audit: format!("agent-audit-trial-{id}") };
         for index in [&day.log, &day.audit] {
             let line = json!({"@timestamp": "2026-01-02T03:04:05Z", "message": "request started"});
-            let put = stack.elasticsearch_as("elastic", &format!("PUT /{index}/_doc/1?refresh"), Some(&line))?;
+            let put =
+                stack.elasticsearch_as("elastic", &format!("PUT /{index}/_doc/1?refresh"), Some(&line))?;
             expect(&put.text, put.status, 201)?;
         }
         Ok(day)
@@ -122,7 +128,8 @@ fn writer(stack: &Stack) -> Result<(), String> {
     ]);
     statuses(stack, "agent_logs_writer", &cases)?;
     let policy = json!({"policy": {"phases": {"delete": {"min_age": "0ms", "actions": {"delete": {}}}}}});
-    let answer = stack.elasticsearch_as("agent_logs_writer", "PUT /_ilm/policy/agent-audit", Some(&policy))?;
+    let answer =
+        stack.elasticsearch_as("agent_logs_writer", "PUT /_ilm/policy/agent-audit", Some(&policy))?;
     expect("a policy of the writer's own", answer.status, 403)
 }
 
@@ -226,7 +233,11 @@ fn templates_are_in_force(stack: &Stack) -> Result<(), String> {
             for (field, kind) in [("request_id", "keyword"), ("cost_usd", "double"), ("trace_id", "alias")] {
                 expect(&format!("{field} of {index}"), fields[field]["type"].as_str(), Some(kind))?;
             }
-            expect(&format!("new fields of {index}"), template["mappings"]["dynamic"].as_str(), Some("false"))?;
+            expect(
+                &format!("new fields of {index}"),
+                template["mappings"]["dynamic"].as_str(),
+                Some("false"),
+            )?;
         }
     }
     let spans = simulated(stack, "agent-kit-jaeger-span-2026-01-02")?;
@@ -322,7 +333,9 @@ fn a_wrong_password_is_noticed(stack: &Stack) -> Result<(), String> {
     expect(&said, code, Some(1))?;
     let lines: Vec<_> = said.lines().collect();
     ensure(lines.len() == 1 && lines[0].starts_with("Elasticsearch is not set up: "), || said.clone())?;
-    ensure(lines[0].contains("secrets/elasticsearch_password") && lines[0].contains("README.md"), || said.clone())?;
+    ensure(lines[0].contains("secrets/elasticsearch_password") && lines[0].contains("README.md"), || {
+        said.clone()
+    })?;
     // Nothing of it shows in the log of the stack.
     let logs = Containers::docker(&["logs", &containers.id("elasticsearch-setup")?])?;
     ensure(!logs.contains(&stack.elasticsearch_password("elastic")?), || "a password is in the log".into())

@@ -50,7 +50,11 @@ fn least_rights(stack: &Stack) -> Result<(), String> {
         let uid = if inspect["State"]["Running"] == true {
             containers.exec(service, &["id", "-u"])?
         } else {
-            inspect["Config"]["User"].as_str().and_then(|user| user.split(':').next()).unwrap_or("0").to_owned()
+            inspect["Config"]["User"]
+                .as_str()
+                .and_then(|user| user.split(':').next())
+                .unwrap_or("0")
+                .to_owned()
         };
         ensure(!["", "0", "root"].contains(&uid.trim()), || format!("{service} runs as root"))
     })
