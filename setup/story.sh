@@ -11,6 +11,11 @@ if [ -z "$id" ]; then
   exit 64
 fi
 docker version >/dev/null 2>&1 || die "No Docker engine is running, so nothing of the stack is: make up."
-docker image inspect agent-kit/log-watch:dev >/dev/null 2>&1 || die "agent-kit/log-watch:dev is not built yet: make up."
-# What Compose says of networks and volumes is of no interest here; what the program says is.
-exec docker --log-level error compose --progress quiet run --rm --no-deps --no-TTY --quiet-pull story story "$id"
+image=$(docker compose --profile tools config --images story) || die "docker-compose.yml and .env do not fit together."
+docker image inspect "$image" >/dev/null 2>&1 || die "$image is not built yet: make up."
+# What Compose says of networks and volumes is of no interest here; what the program says is. After one that fails Compose
+# prints an empty line.
+status=0
+{ said=$(docker --log-level error compose --progress quiet run --rm --no-deps --no-TTY story story "$id" 2>&1 1>&3) || status=$?; } 3>&1
+[ -z "$said" ] || warn "$said"
+exit $status

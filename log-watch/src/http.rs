@@ -40,11 +40,12 @@ pub async fn json_if_there(request: RequestBuilder) -> Result<Option<Value>, Str
     }
 }
 
-async fn answer(request: RequestBuilder) -> Result<(StatusCode, Url, String), String> {
+/// What answered, with its address as it is worth telling.
+async fn answer(request: RequestBuilder) -> Result<(StatusCode, String, String), String> {
     let mut response = request.send().await.map_err(|e| cause(&e))?;
-    let (status, url) = (response.status(), response.url().clone());
+    let (status, url) = (response.status(), address(response.url()));
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| format!("{url}: {}", cause(&e)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|e| cause(&e))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_BYTES {
             return Err(format!("{url} answers with more than {MAX_BYTES} bytes"));
@@ -60,7 +61,12 @@ fn cause(error: &reqwest::Error) -> String {
         innermost = source;
     }
     match error.url() {
-        Some(url) => format!("{url}: {innermost}"),
+        Some(url) => format!("{}: {innermost}", address(url)),
         None => innermost.to_string(),
     }
+}
+
+/// Without what was asked for.
+fn address(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }

@@ -45,7 +45,7 @@ pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
 }
 
 struct Objects {
-    objects: Vec<Value>,
+    all: Vec<Value>,
     /// The fields that can be searched, and their types.
     fields: BTreeMap<String, String>,
     /// The patterns of the index templates.
@@ -69,11 +69,11 @@ impl Objects {
             let of_template = template["index_patterns"].as_array().into_iter().flatten();
             patterns.extend(of_template.filter_map(Value::as_str).map(str::to_owned));
         }
-        Ok(Self { objects: objects.map_err(|e| format!("saved-objects.ndjson: {e}"))?, fields, patterns })
+        Ok(Self { all: objects.map_err(|e| format!("saved-objects.ndjson: {e}"))?, fields, patterns })
     }
 
     fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.objects.iter().filter(move |object| object["type"] == kind)
+        self.all.iter().filter(move |object| object["type"] == kind)
     }
 }
 
@@ -103,9 +103,9 @@ fn inner(text: &Value) -> Result<Value, String> {
 }
 
 fn shapes(objects: &Objects) -> Result<(), String> {
-    let names: BTreeSet<_> = objects.objects.iter().map(name).collect();
-    ensure(names.len() == objects.objects.len() && names.len() > 10, || format!("only {names:?}"))?;
-    for object in &objects.objects {
+    let names: BTreeSet<_> = objects.all.iter().map(name).collect();
+    ensure(names.len() == objects.all.len() && names.len() > 10, || format!("only {names:?}"))?;
+    for object in &objects.all {
         let shape = SHAPES.iter().find(|(kind, _)| object["type"] == *kind);
         ensure(shape.is_some_and(|(_, version)| object["typeMigrationVersion"] == *version), || {
             format!("{} has shape {}", name(object), object["typeMigrationVersion"])
@@ -129,8 +129,8 @@ fn shapes(objects: &Objects) -> Result<(), String> {
 }
 
 fn references(objects: &Objects) -> Result<(), String> {
-    let names: BTreeSet<_> = objects.objects.iter().map(name).collect();
-    for object in &objects.objects {
+    let names: BTreeSet<_> = objects.all.iter().map(name).collect();
+    for object in &objects.all {
         let references =
             object["references"].as_array().ok_or_else(|| format!("{}: no list", name(object)))?;
         for reference in references {

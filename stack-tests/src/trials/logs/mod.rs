@@ -7,6 +7,7 @@ mod kibana;
 use std::{
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -169,14 +170,15 @@ fn an_unknown_story(stack: &Stack) -> Result<(), String> {
     expect("exit code of what is no id", nonsense.status.code(), Some(64))
 }
 
-/// Messages in Slack's inbox about an alert in a state.
-fn messages(stack: &Stack, alert: &str, colour: &str) -> Result<usize, String> {
-    let all = stack.slack_messages()?;
-    let about = |message: &&Value| {
-        let attachment = &message["payload"]["attachments"][0];
-        attachment["title"].to_string().contains(alert) && attachment["color"] == colour
-    };
-    Ok(all.iter().filter(about).count())
+/// Waits until the last message in Slack's inbox about an alert has a colour: `good` is that of its end.
+fn last_message_is(stack: &Stack, alert: &str, colour: &str, limit: Duration) -> Result<(), String> {
+    until(&format!("{alert} in Slack, {colour}"), limit, || {
+        let all = stack.slack_messages()?;
+        let attachments = all.iter().map(|message| &message["payload"]["attachments"][0]);
+        let last = attachments.filter(|a| a["title"].to_string().contains(alert)).next_back();
+        let last = last.map_or("none", |attachment| attachment["color"].as_str().unwrap_or_default());
+        expect("colour of the last message", last, colour)
+    })
 }
 
 /// Runs `provoke`, waits for the alert's message, runs `cure` and waits for its end.
@@ -187,19 +189,10 @@ fn fires_and_resolves(
     provoke: impl FnOnce() -> Result<(), String>,
     cure: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), String> {
-    let before = (messages(stack, alert, colour)?, messages(stack, alert, "good")?);
-    let fired = provoke().and_then(|()| {
-        until(&format!("{alert} in Slack"), 4 * SOON, || {
-            let now = messages(stack, alert, colour)?;
-            ensure(now > before.0, || format!("{now} messages"))
-        })
-    });
+    let fired = provoke().and_then(|()| last_message_is(stack, alert, colour, 4 * SOON));
     cure()?;
     fired?;
-    until(&format!("{alert} resolved in Slack"), 6 * SOON, || {
-        let now = messages(stack, alert, "good")?;
-        ensure(now > before.1, || format!("{now} messages"))
-    })
+    last_message_is(stack, alert, "good", 6 * SOON)
 }
 
 fn unusable_lines_reach_slack(stack: &Stack) -> Result<(), String> {
@@ -222,7 +215,7 @@ fn elasticsearch_down_reaches_slack(stack: &Stack) -> Result<(), String> {
     let stop = || containers.each("stop", "elasticsearch");
     let start = || {
         containers.each("start", "elasticsearch")?;
-        containers.wait_healthy("elasticsearch")
+        until("Elasticsearch is back", 8 * SOON, || containers.healthy("elasticsearch"))
     };
     fires_and_resolves(stack, "ElasticsearchDown", "danger", stop, start)?;
     expect("status of a question afterwards", stack.fresh_query("acme")?.status, 200)
