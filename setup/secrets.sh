@@ -25,6 +25,9 @@ secret grafana_admin_password admin
 secret slack_webhook_url http://simulators-slack:8082/services/T00000000/B00000000/simulated
 secret smtp_password ''
 secret llm_api_key ''
+secret pagerduty_routing_key ''
+secret webhook_url ''
+secret deadman_url ''
 # Users of Elasticsearch: nobody has to know these, so they are nobody's default.
 for user in elasticsearch logstash_elasticsearch grafana_elasticsearch jaeger_elasticsearch metrics_elasticsearch log_watch_elasticsearch kibana_elasticsearch; do
   secret "${user}_password" "$(random)"

@@ -61,7 +61,7 @@ build_standin() {
   read -r folder target <<<"$recipe"
   if [ "$target" = rust-host ]; then context=(--build-context "toolchain=$(host_toolchain)"); fi
   if [ -s "$HOME/.m2/settings.xml" ]; then secrets+=(--secret "id=maven-user-settings,src=$HOME/.m2/settings.xml"); fi
-  if [ -s /etc/maven/settings.xml ]; then secrets+=(--secret id=maven-global-settings,src=/etc/maven/settings.xml); fi
+  if [ -s /etc/maven/settings.xml ]; then secrets+=(--secret "id=maven-global-settings,src=/etc/maven/settings.xml"); fi
   # The proxies and registries that this machine is set up for; the values come from the environment, and from Maven's
   # settings, which can hold passwords.
   docker build --progress plain --target "$target" --label "agent-kit.recipe=$(checksum_of "$folder" "$target")" \

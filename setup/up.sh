@@ -33,10 +33,16 @@ if [ "$(setting FAST '')" = 1 ]; then
   . "$here/fast.sh"
 fi
 
-# What did not become healthy, with its last words.
+# Without Elasticsearch nothing of that profile is of use, and Jaeger keeps its traces in memory.
+if is_missing elasticsearch; then
+  COMPOSE_PROFILES=$(tr ',' '\n' <<<"$COMPOSE_PROFILES" | grep -vx logs | paste -sd , -) || :
+fi
+
+# What did not become healthy, or has ended with an error, with its last words.
 explain() {
   local service
-  for service in $(docker compose ps --all --format '{{.Service}} {{.State}} {{.Health}}' | awk '$2 != "running" || $3 == "unhealthy" || $3 == "starting" { print $1 }'); do
+  for service in $(docker compose ps --all --format '{{.Service}} {{.State}} {{.Health}} {{.ExitCode}}' |
+    awk '$2 == "exited" && $NF == 0 { next } $2 != "running" || $3 == "unhealthy" || $3 == "starting" { print $1 }'); do
     warn "--- $service: $(docker compose ps --all --format '{{.Status}}' "$service")"
     docker compose logs --no-log-prefix --tail 15 "$service" >&2
   done
@@ -59,7 +65,13 @@ if [ -z "$(setting KIBANA_LINK '')" ] && has kibana; then
 fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
-docker compose up --detach --wait --wait-timeout 180 --remove-orphans $services || explain
+docker compose up --detach --wait --wait-timeout 300 --remove-orphans $services || explain
+# Those that do one thing and end: Compose counts them as up once they run.
+for service in $services; do
+  case $service in
+    *-setup) [ "$(docker wait "$(docker compose ps --all --quiet "$service")")" = 0 ] || explain ;;
+  esac
+done
 
 # address SERVICE PORT WHAT: the address that is really published, under the name that people use.
 host=$(setting PUBLIC_HOST localhost)
@@ -81,6 +93,7 @@ address jaeger 16686 "Jaeger"
 address jaeger 4317 "Jaeger, OTLP over gRPC"
 address jaeger 4318 "Jaeger, OTLP over HTTP"
 address jaeger 9411 "Jaeger, Zipkin"
+address elasticsearch 9200 "Elasticsearch: user elastic, the password is in $(setting SECRETS_DIR ./secrets)/elasticsearch_password"
 address simulators-slack 8082 "what arrived in Slack (simulated)"
 address maildev 1080 "what arrived by e-mail"
 address maildev 1025 "where e-mail is sent to" smtp
@@ -90,6 +103,7 @@ if [ -s "$KIT_STATE/missing" ]; then
   echo
   while IFS="$(printf '\t')" read -r service reason; do echo "  Missing: $service ($reason)"; done <"$KIT_STATE/missing"
 fi
-if has elasticsearch && ! has logstash; then
-  echo "  Without Logstash log lines stop at the agent's files: make story REQUEST=<x-request-id> reads them there."
+if is_missing logstash; then
+  echo "  Log lines stop at the files in the agent's volume: without Logstash nobody brings them to Elasticsearch."
+  echo "  make story REQUEST=<x-request-id> reads them there."
 fi

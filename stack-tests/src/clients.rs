@@ -60,6 +60,11 @@ fn get(url: &str) -> Result<Value, String> {
 }
 
 impl Stack {
+    /// The JSON at an address that answers with 200.
+    pub fn get(&self, url: &str) -> Result<Value, String> {
+        get(url)
+    }
+
     /// Asks the agent.
     pub fn query(&self, tenant: &str, query: &str) -> Result<Answer, String> {
         let body = json!({"tenant_id": tenant, "query": query});

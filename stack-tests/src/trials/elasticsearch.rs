@@ -83,7 +83,7 @@ impl Drop for Day<'_> {
 fn statuses(stack: &Stack, user: &str, cases: &[(u16, String)]) -> Result<(), String> {
     for (status, request) in cases {
         let needs_body = !request.starts_with("GET") && !request.starts_with("DELETE");
-        let body = json!({"message": "trial"});
+        let body = json!({"doc": {"message": "trial"}});
         let answer = stack.elasticsearch_as(user, request, needs_body.then_some(&body))?;
         expect(&format!("{request} as {user}: {:.300}", answer.text), answer.status, *status)?;
     }
@@ -150,7 +150,7 @@ fn reader(stack: &Stack) -> Result<(), String> {
             (403, format!("PUT /{log}/_doc/1")),
             (403, format!("DELETE /{log}/_doc/1")),
             (403, format!("DELETE /{log}")),
-            (403, "PUT /agent-logs-of-my-own".to_owned()),
+            (403, "PUT /agent-logs-of-my-own/_create/1".to_owned()),
             (403, "GET /_security/user".to_owned()),
         ],
     )?;

@@ -1,6 +1,6 @@
 //! `alertmanager/`: its configuration, where each alert goes, and what people then read.
 
-use std::path::Path;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use libtest_mimic::Trial;
 use saphyr::YamlOwned;
@@ -10,49 +10,98 @@ use crate::{Checker, ensure, files, read, rules, scaled, stem, trial};
 
 pub(crate) fn trials(repository: &Path, amtool: &Checker) -> Vec<Trial> {
     let folder = repository.join("alertmanager");
+    let config = read(&folder.join("alertmanager.yml")).expect("the configuration");
+    let marks = marks(&config);
     let mut trials = Vec::new();
-    for (name, factor) in [("config", 1), ("config_fast", 20)] {
-        let folder = folder.clone();
-        trials.push(amtool.trial(format!("alertmanager::{name}"), move |amtool| {
-            amtool.run(scaled(&folder, factor)?.path(), &["check-config", "alertmanager.yml"]).map(drop)
-        }));
+    for factor in [1, 20] {
+        let one = marks.iter().map(|mark| vec![mark.clone()]);
+        for on in one.chain([Vec::new(), marks.clone()]) {
+            let (folder, speed) = (folder.clone(), if factor == 1 { "" } else { "_fast" });
+            let name = [vec![format!("alertmanager::config{speed}")], on.clone()].concat().join("::");
+            trials.push(amtool.trial(name, move |amtool| {
+                amtool
+                    .run(copy(&folder, factor, &on)?.path(), &["check-config", "alertmanager.yml"])
+                    .map(drop)
+            }));
+        }
     }
-    let routes = read(&folder.join("tests/routes.txt")).expect("the routes that are expected");
-    for route in routes.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
-        let (receivers, labels) = route.split_once(' ').unwrap_or((route, ""));
-        let name = format!("alertmanager::route::{}", labels.trim().replace(' ', ","));
-        let folder = folder.clone();
-        let verify = format!("--verify.receivers={receivers}");
-        let labels: Vec<String> = labels.split_whitespace().map(str::to_owned).collect();
-        trials.push(amtool.trial(name, move |amtool| {
-            let mut args = vec!["config", "routes", "test", "--config.file=alertmanager.yml", &verify];
-            args.extend(labels.iter().map(String::as_str));
-            amtool.run(&folder, &args).map(drop)
-        }));
+    for expected in files(&folder.join("tests"), "txt") {
+        let on: Vec<_> = stem(&expected).strip_prefix("routes-").map(str::to_owned).into_iter().collect();
+        let routes = read(&expected).expect("the routes that are expected");
+        for route in routes.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+            let (receivers, labels) = route.split_once(' ').unwrap_or((route, ""));
+            let name = [stem(&expected), labels.trim().replace(' ', ",")].join("::");
+            let (folder, on) = (folder.clone(), on.clone());
+            let verify = format!("--verify.receivers={receivers}");
+            let labels: Vec<String> = labels.split_whitespace().map(str::to_owned).collect();
+            trials.push(amtool.trial(format!("alertmanager::{name}"), move |amtool| {
+                let mut args = vec!["config", "routes", "test", "--config.file=alertmanager.yml", &verify];
+                args.extend(labels.iter().map(String::as_str));
+                amtool.run(copy(&folder, 1, &on)?.path(), &args).map(drop)
+            }));
+        }
     }
     for data in files(&folder.join("tests/messages"), "json") {
-        let folder = folder.clone();
+        let (folder, marks) = (folder.clone(), marks.clone());
         let name = format!("alertmanager::message::{}", stem(&data));
-        trials.push(amtool.trial(name, move |amtool| messages_are_as_expected(amtool, &folder, &data)));
+        trials
+            .push(amtool.trial(name, move |amtool| messages_are_as_expected(amtool, &folder, &marks, &data)));
     }
     let repository = repository.to_owned();
     trials.push(trial("alertmanager::every_alert_has_a_route".into(), move || {
+        let routes = read(&folder.join("tests/routes.txt"))?;
         for alert in rules::alerts(&repository)? {
-            let labels = format!("alertname={} severity={}", alert.name, alert.labels["severity"]);
+            let label = |name: &str| alert.labels.get(name).map(String::as_str).unwrap_or_default();
+            let labels =
+                format!("alertname={} severity={} team={}", alert.name, label("severity"), label("team"));
             ensure(routes.contains(&labels), || format!("no route in tests/routes.txt has {labels}"))?;
+        }
+        for mark in &marks {
+            let expected = folder.join(format!("tests/routes-{mark}.txt"));
+            ensure(expected.is_file(), || format!("no {} for the lines marked #{mark}", expected.display()))?;
         }
         Ok(())
     }));
     trials
 }
 
+/// The marks that lines of the configuration bear until somebody switches them on: `#name `, with nothing before it.
+fn marks(config: &str) -> Vec<String> {
+    let mark = |line: &str| Some(line.strip_prefix('#')?.split_once(' ')?.0.to_owned());
+    let found: BTreeSet<_> = config.lines().filter_map(mark).filter(|mark| !mark.is_empty()).collect();
+    found.into_iter().collect()
+}
+
+/// A copy of the folder with durations divided by `factor` and the lines with these marks switched on, as the page says:
+/// by taking the marks off.
+fn copy(folder: &Path, factor: u32, on: &[String]) -> Result<tempfile::TempDir, String> {
+    let source = tempfile::tempdir().map_err(|e| e.to_string())?;
+    stack_tests::scale::folder(folder, source.path(), 1).map_err(|e| e.to_string())?;
+    let file = source.path().join("alertmanager.yml");
+    let marks: Vec<_> = on.iter().map(|mark| format!("#{mark} ")).collect();
+    let take_off =
+        |line: &str| marks.iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).to_owned();
+    let lines: Vec<_> = read(&file)?.lines().map(take_off).collect();
+    fs::write(&file, lines.join("\n") + "\n").map_err(|e| e.to_string())?;
+    scaled(source.path(), factor)
+}
+
 /// Renders every template that the configuration's receivers hold, and compares.
-fn messages_are_as_expected(amtool: &Tool, folder: &Path, data: &Path) -> Result<(), String> {
-    let config = rules::load(&folder.join("alertmanager.yml"))?;
+fn messages_are_as_expected(
+    amtool: &Tool,
+    folder: &Path,
+    marks: &[String],
+    data: &Path,
+) -> Result<(), String> {
+    let copy = copy(folder, 1, marks)?;
+    let config = rules::load(&copy.path().join("alertmanager.yml"))?;
     let mut parts = Vec::new();
     for receiver in rules::list(&config, "receivers") {
         templates(receiver, &mut Vec::new(), &mut parts);
     }
+    // What several receivers share is looked at once.
+    let mut seen = BTreeSet::new();
+    parts.retain(|part| seen.insert(part.clone()));
     let (html, texts): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(place, _)| is_html(place));
     ensure(!html.is_empty() && !texts.is_empty(), || "no templates in the receivers".into())?;
 
@@ -68,6 +117,10 @@ fn messages_are_as_expected(amtool: &Tool, folder: &Path, data: &Path) -> Result
         let got = render(amtool, folder, data, "html", &template)?;
         let whole = got.contains("</html>") && !got.contains("&lt;no value&gt;") && !got.contains("ZgotmplZ");
         ensure(whole, || format!("{}: {got}", place.join(".")))?;
+        // What labels and annotations say is text, whatever it looks like.
+        for markup in ["<b>", "<script"] {
+            ensure(!got.contains(markup), || format!("{}: {markup} in {got}", place.join(".")))?;
+        }
     }
     Ok(())
 }
@@ -93,7 +146,8 @@ fn templates(node: &YamlOwned, place: &mut Place, found: &mut Vec<(Place, String
         place.pop();
     };
     if let Some(mapping) = node.as_mapping() {
-        for (key, value) in mapping {
+        // Under `<<` is what another receiver has too.
+        for (key, value) in mapping.iter().filter(|(key, _)| key.as_str() != Some("<<")) {
             below(key.as_str().unwrap_or_default().to_owned(), value);
         }
     } else if let Some(sequence) = node.as_sequence() {

@@ -48,6 +48,9 @@ pub(crate) fn trials(repository: &Path, promtool: &Checker) -> Vec<Trial> {
         own("every_threshold_that_a_rule_reads_is_there", thresholds_are_there),
         own("every_alert_says_what_people_need", alerts_say_enough),
         own("every_alert_has_a_test_and_a_runbook", alerts_have_tests_and_runbooks),
+        own("every_alert_links_to_a_dashboard_that_is_there", alerts_have_dashboards),
+        own("every_alert_names_its_team", alerts_have_teams),
+        own("the_page_has_every_alert_as_it_is", page_has_alerts),
     ]);
     trials
 }
@@ -151,5 +154,66 @@ fn alerts_have_tests_and_runbooks(repository: &Path) -> Result<(), String> {
     let stale: Vec<_> = runbooks.difference(&alerts).filter(|name| *name != "README").collect();
     ensure(missing.is_empty() && stale.is_empty(), || {
         format!("alerts without a runbook: {missing:?}; runbooks without an alert: {stale:?}")
+    })
+}
+
+fn alerts_have_dashboards(repository: &Path) -> Result<(), String> {
+    let link = Regex::new("/d/([a-z0-9-]+)").expect("a valid expression");
+    let dashboards = repository.join("grafana/dashboards");
+    let mut uids = BTreeSet::new();
+    for folder in fs::read_dir(&dashboards).map_err(|e| format!("{}: {e}", dashboards.display()))? {
+        let folder = folder.map_err(|e| e.to_string())?.path();
+        for file in files(&folder, "json") {
+            let dashboard: serde_json::Value =
+                serde_json::from_str(&crate::read(&file)?).map_err(|e| format!("{}: {e}", file.display()))?;
+            uids.extend(dashboard["uid"].as_str().map(str::to_owned));
+        }
+    }
+    for alert in rules::alerts(repository)? {
+        let found = link.captures(&alert.annotations["dashboard_url"]).map(|found| found[1].to_owned());
+        ensure(found.as_ref().is_some_and(|uid| uids.contains(uid)), || {
+            format!("{} links to the dashboard {found:?}; there are {uids:?}", alert.name)
+        })?;
+    }
+    Ok(())
+}
+
+/// Alertmanager sends warnings to the team that the alert names.
+fn alerts_have_teams(repository: &Path) -> Result<(), String> {
+    let config = rules::load(&repository.join("alertmanager/alertmanager.yml"))?;
+    let receivers = rules::list(&config, "receivers");
+    let receivers: BTreeSet<_> =
+        receivers.iter().filter_map(|receiver| receiver.as_mapping_get("name")?.as_str()).collect();
+    for alert in rules::alerts(repository)? {
+        let team = alert.labels.get("team").ok_or(format!("{} has no team", alert.name))?;
+        ensure(receivers.contains(format!("{team}-team").as_str()), || {
+            format!("{}: no receiver {team}-team", alert.name)
+        })?;
+    }
+    Ok(())
+}
+
+/// `docs/alerts.md` has a row for each alert and severity, with its team and how long it must last, and no other rows.
+fn page_has_alerts(repository: &Path) -> Result<(), String> {
+    let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
+    for alert in rules::alerts(repository)? {
+        let label = |name: &str| alert.labels.get(name).map(String::as_str).unwrap_or_default();
+        let (name, severity, team) = (&alert.name, label("severity"), label("team"));
+        let row = format!("| [{name}](runbooks/{name}.md) | {severity} | {team} | ");
+        let after = alert.after.unwrap_or("at once".into());
+        match wanted.iter_mut().find(|(known, _)| *known == row) {
+            Some((_, times)) => times.push(after),
+            None => wanted.push((row, vec![after])),
+        }
+    }
+    let page = crate::read(&repository.join("docs/alerts.md"))?;
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| [")).collect();
+    for (start, times) in &wanted {
+        let row = format!("{start}{} | ", times.join(", "));
+        let found = rows.iter().filter(|line| line.starts_with(&row)).count();
+        ensure(found == 1, || format!("docs/alerts.md has {found} rows `{row}…`"))?;
+    }
+    ensure(rows.len() == wanted.len(), || {
+        format!("docs/alerts.md has {} rows for {} alerts", rows.len(), wanted.len())
     })
 }

@@ -12,6 +12,8 @@ pub(crate) struct Rule {
     pub(crate) name: String,
     pub(crate) is_alert: bool,
     pub(crate) expr: String,
+    /// How long it must last before it fires.
+    pub(crate) after: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
 }
@@ -27,6 +29,7 @@ pub(crate) fn of_file(path: &Path) -> Result<Vec<Rule>, String> {
                 is_alert: alert.is_some(),
                 name: alert.or_else(|| text(rule, "record")).unwrap_or_default(),
                 expr: text(rule, "expr").unwrap_or_default(),
+                after: text(rule, "for"),
                 labels: map(rule, "labels"),
                 annotations: map(rule, "annotations"),
             }
