@@ -29,7 +29,7 @@ secret pagerduty_routing_key ''
 secret webhook_url ''
 secret deadman_url ''
 # Users of Elasticsearch: nobody has to know these, so they are nobody's default.
-for user in elasticsearch logstash_elasticsearch grafana_elasticsearch jaeger_elasticsearch metrics_elasticsearch kibana_elasticsearch; do
+for user in elasticsearch logstash_elasticsearch grafana_elasticsearch jaeger_elasticsearch metrics_elasticsearch log_watch_elasticsearch kibana_elasticsearch; do
   secret "${user}_password" "$(random)"
 done
 secret kibana_encryption_key "$(random)"

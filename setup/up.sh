@@ -56,6 +56,13 @@ services=$(startable)
 . "$here/targets.sh"
 # shellcheck disable=SC2086 # a list of words
 choose_targets $services
+# Who runs here decides what is expected: without Logstash lines stop at the file, without Kibana there is no link to it.
+has() { grep -qx -- "$1" <<<"$services"; }
+if [ -z "$(setting LOG_SHIPPING '')" ] && ! has logstash; then export LOG_SHIPPING=off; fi
+if [ -z "$(setting KIBANA_LINK '')" ] && has kibana; then
+  KIBANA_LINK=http://$(setting PUBLIC_HOST localhost):$(setting KIBANA_PORT 5601)
+  export KIBANA_LINK
+fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
 docker compose up --detach --wait --wait-timeout 300 --remove-orphans $services || explain
@@ -94,6 +101,7 @@ address logstash 9600 "Logstash's own API"
 address simulators-slack 8082 "what arrived in Slack (simulated)"
 address maildev 1080 "what arrived by e-mail"
 address maildev 1025 "where e-mail is sent to" smtp
+address kibana 5601 "Kibana: user elastic, the password is in $(setting SECRETS_DIR ./secrets)/elasticsearch_password"
 address simulators-llm 8081 "the model provider (simulated)"
 if [ -s "$KIT_STATE/missing" ]; then
   echo
@@ -101,4 +109,5 @@ if [ -s "$KIT_STATE/missing" ]; then
 fi
 if is_missing logstash; then
   echo "  Log lines stop at the files in the agent's volume: without Logstash nobody brings them to Elasticsearch."
+  echo "  make story REQUEST=<x-request-id> reads them there."
 fi

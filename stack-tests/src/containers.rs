@@ -17,6 +17,11 @@ impl Containers {
         Self { project: name }
     }
 
+    /// The name of the project.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
     /// Runs `docker` and gives back what it printed.
     ///
     /// # Errors

@@ -5,8 +5,8 @@
 
 pub mod clients;
 pub mod containers;
-pub mod elasticsearch;
 pub mod drill;
+pub mod elasticsearch;
 pub mod logpath;
 pub mod scale;
 pub mod stack;

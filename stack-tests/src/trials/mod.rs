@@ -7,6 +7,7 @@ mod faults;
 mod hardening;
 mod input;
 mod journey;
+mod logs;
 
 use std::sync::Arc;
 
@@ -56,6 +57,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         dashboards::CASES,
         elasticsearch::CASES,
         alerts::CASES,
+        logs::CASES,
         faults::CASES,
     ]
     .concat();

@@ -5,6 +5,7 @@
 mod alertmanager;
 mod documents;
 mod elasticsearch;
+mod kibana;
 mod prometheus;
 mod rules;
 mod runbooks;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         runbooks::trials(repository, &promtool),
         documents::trials(repository),
         elasticsearch::trials(repository),
+        kibana::trials(repository),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
