@@ -65,7 +65,7 @@ if [ -z "$(setting KIBANA_LINK '')" ] && has kibana; then
 fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
-docker compose up --detach --wait --wait-timeout 300 --remove-orphans $services || explain
+docker compose up --detach --wait --wait-timeout 420 --remove-orphans $services || explain
 # Those that do one thing and end: Compose counts them as up once they run.
 for service in $services; do
   case $service in
