@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
-
 use super::{Case, Need, ensure, expect};
 use crate::{
     stack::Stack,
