@@ -52,7 +52,7 @@ wait_until_well() {
     if [ "$status" = 401 ]; then refused=$((refused + 1)); else refused=0; fi
     if [ $refused = 5 ]; then
       die "the password in secrets/elasticsearch_password is not that of its user elastic. It was changed inside" \
-        "Elasticsearch, and the data volume keeps that: see \"Passwords\" in elasticsearch/README.md."
+        "Elasticsearch, whose data volume keeps it: see \"Passwords\" in elasticsearch/README.md."
     fi
     [ $SECONDS -lt "$timeout" ] || die "$url was not well within $timeout s (last status $status). See its log."
     sleep 1

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Starts Jaeger with the storage that there is: JAEGER_STORAGE says which, memory or elasticsearch. Unset, it is
-# Elasticsearch where Compose's profile `logs` is on, or where somebody answers to its name.
+# Elasticsearch where Compose's profile `logs` is on, or where Compose knows a container of that name (which is how
+# `--profile logs` on the command line is noticed: Compose does not pass that on).
 set -eu
 
 folder=${JAEGER_CONFIG_DIR:-/etc/jaeger}
@@ -8,7 +9,7 @@ storage=${JAEGER_STORAGE:-}
 if [ -z "$storage" ]; then
   case ",${COMPOSE_PROFILES:-}," in
     *,logs,* | *,\*,*) storage=elasticsearch ;;
-    *) if getent hosts elasticsearch >/dev/null; then storage=elasticsearch; else storage=memory; fi ;;
+    *) if getent hosts elasticsearch. >/dev/null; then storage=elasticsearch; else storage=memory; fi ;;
   esac
 fi
 

@@ -75,6 +75,9 @@ check() {
   fi
   have shellcheck "shellcheck" setup/shellcheck.sh
   step "grafana start" grafana/tests/start.sh
+  step "jaeger start" jaeger/tests/start.sh
+  step "elasticsearch setup" elasticsearch/tests/setup.sh
+  step "logstash start" logstash/tests/start.sh
   step "preflight" setup/tests/preflight.sh
   step "targets" setup/tests/targets.sh
   step "kibana" kibana/tests/setup.sh
@@ -135,6 +138,8 @@ stack() {
 
 # promtool and amtool, and the engine, are where `make setup` has put them.
 eval "$(setup/env.sh)"
+# It takes minutes, and an Elasticsearch besides the Logstash.
+[ "$scope" != all ] || export LOGSTASH_ACCOUNTING=1
 check
 if [ "$scope" = all ]; then
   if docker info >/dev/null 2>&1; then

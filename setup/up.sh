@@ -94,6 +94,10 @@ address jaeger 4317 "Jaeger, OTLP over gRPC"
 address jaeger 4318 "Jaeger, OTLP over HTTP"
 address jaeger 9411 "Jaeger, Zipkin"
 address elasticsearch 9200 "Elasticsearch: user elastic, the password is in $(setting SECRETS_DIR ./secrets)/elasticsearch_password"
+address logstash 5044 "Logstash: lines from Beats" tcp
+address logstash 5000 "Logstash: lines over TCP" tcp
+address logstash 8080 "Logstash: lines over HTTP"
+address logstash 9600 "Logstash's own API"
 address simulators-slack 8082 "what arrived in Slack (simulated)"
 address maildev 1080 "what arrived by e-mail"
 address maildev 1025 "where e-mail is sent to" smtp

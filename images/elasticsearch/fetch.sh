@@ -4,6 +4,9 @@ set -euo pipefail
 artifact=$1
 file=$2
 
+# Out of an address into XML: %40 is an @.
+text() { printf '%b' "${1//%/\\x}" | sed -e 's/&/\&amp;/g' -e 's/</\&lt;/g'; }
+
 arguments=(--batch-mode --quiet -Dmaven.repo.local=/var/cache/maven)
 if [ -s /run/maven/global-settings.xml ]; then arguments+=(--global-settings /run/maven/global-settings.xml); fi
 proxy=${HTTPS_PROXY:-${https_proxy:-}}
@@ -17,19 +20,23 @@ elif [ -n "$proxy" ]; then
   case $address in
     *@*)
       account=${address%@*}
-      account="<username>${account%%:*}</username><password>${account#*:}</password>"
+      account="<username>$(text "${account%%:*}")</username><password>$(text "${account#*:}")</password>"
       ;;
   esac
   address=${address##*@}
+  case $address in *:*) ;; *) address=$address:80 ;; esac
   without=${NO_PROXY:-${no_proxy:-}}
-  cat >/tmp/settings.xml <<XML
+  settings=$(mktemp)
+  # It can hold a password: not to stay in a layer.
+  trap 'rm -f "$settings"' EXIT
+  cat >"$settings" <<XML
 <settings><proxies><proxy>
   <active>true</active><protocol>https</protocol>
   <host>${address%%:*}</host><port>${address##*:}</port>$account
   <nonProxyHosts>${without//,/|}</nonProxyHosts>
 </proxy></proxies></settings>
 XML
-  arguments+=(--settings /tmp/settings.xml)
+  arguments+=(--settings "$settings")
 fi
 
 folder=$(mktemp -d)

@@ -27,7 +27,7 @@ ECS = {
 OWN = %w[
   request_id tenant_id tenant_tier endpoint
   query_preview query_length rule action stage cache_type cached passages
-  model input_tokens output_tokens tokens cost_usd ttft_seconds duration_seconds elapsed_milliseconds answer_bytes
+  model input_tokens output_tokens tokens cost_usd ttft_seconds duration_seconds answer_bytes
   budget_usd hard reason attempt wait_seconds rated_request_id rating status
   api admin provider log_policy faults actor as_of timeout_seconds panic_location log_target lines_lost events_lost
   boot_id seq outcome claimed_tenant_id
@@ -75,7 +75,13 @@ def filter(event)
   index += "-unparsed" unless line
   # Nothing tells apart the same line without a time in two files, except the files.
   identity = own_time ? raw : raw + file
-  doc["@metadata"] = { "index" => index, "id" => Digest::SHA256.hexdigest(identity), "raw" => raw }
+  id = Digest::SHA256.hexdigest(identity)
+  if raw.bytesize > MAX_LINE_BYTES
+    # The batch would hold it until it is written.
+    event.remove("message")
+    raw = doc["event"]["original"]
+  end
+  doc["@metadata"] = { "index" => index, "id" => id, "raw" => raw }
   made = LogStash::Event.new(doc)
   made.remove("@version")
   [made]

@@ -13,11 +13,14 @@ use super::{Program, free_ports, resident_bytes, run};
 use crate::{clients, wait};
 
 /// How long a start may take: `JRuby` and a dozen plugins, on a machine that does other things besides.
-const START: Duration = Duration::from_mins(4);
+const START: Duration = Duration::from_mins(10);
 /// As in docker-compose.yml.
-const JAVA_OPTIONS: &str = "-Xms512m -Xmx512m -XX:MaxDirectMemorySize=128m -Duser.timezone=UTC";
+const JAVA_OPTIONS: &str =
+    "-Xms512m -Xmx512m -XX:+UseSerialGC -XX:MaxDirectMemorySize=128m -Duser.timezone=UTC";
 /// Where the image has its things.
 const IMAGE_HOME: &str = "/usr/share/logstash";
+/// The file of the password, by the name of its secret.
+const SECRET: &str = "logstash_elasticsearch_password";
 
 /// The ports of one Logstash, all on the loopback interface.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +60,10 @@ impl Logstash {
         repository: &Path,
         logs: &Path,
         elasticsearch: &str,
+        password: &str,
     ) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("logstash").tempdir().map_err(|e| e.to_string())?;
+        super::readable(folder.path())?;
         let [api, tcp, http, beats] = free_ports();
         let ports = Ports { api, tcp, http, beats };
         let component = repository.join("logstash");
@@ -72,6 +77,7 @@ impl Logstash {
             }
             fs::write(settings.join(file), text).map_err(|e| e.to_string())?;
         }
+        fs::write(folder.path().join(SECRET), password).map_err(|e| e.to_string())?;
         let data = folder.path().join("data");
         fs::create_dir(&data).map_err(|e| e.to_string())?;
         let mut variables = vec![
@@ -85,7 +91,10 @@ impl Logstash {
             ("ELASTICSEARCH_URL", elasticsearch.to_owned()),
             ("AGENT_LOG_DIR", logs.display().to_string()),
         ];
-        if let Program::Home(_) = program {
+        if let Program::Home(home) = program {
+            let secret = folder.path().join(SECRET);
+            variables.push(("LOGSTASH_ELASTICSEARCH_PASSWORD_FILE", secret.display().to_string()));
+            variables.push(("LOGSTASH_ENTRYPOINT", home.join("bin/logstash").display().to_string()));
             variables.push(("LOGSTASH_DATA_DIR", data.display().to_string()));
             variables.push(("LOGSTASH_PIPELINE_DIR", component.join("pipeline").display().to_string()));
         }
@@ -112,7 +121,7 @@ impl Logstash {
                     .open(self.log_file())
                     .map_err(|e| e.to_string())?;
                 let errors = log.try_clone().map_err(|e| e.to_string())?;
-                let mut command = Command::new(home.join("bin/logstash"));
+                let mut command = Command::new(component.join("pipeline/start.sh"));
                 command.arg("--path.settings").arg(self.folder.path().join("config"));
                 command.envs(self.variables.iter().map(|(name, value)| (name, value)));
                 command.stdin(Stdio::null()).stdout(log).stderr(errors);
@@ -144,12 +153,13 @@ impl Logstash {
             (settings.join("pipelines.yml"), format!("{IMAGE_HOME}/config/pipelines.yml")),
             (settings.join("log4j2.properties"), format!("{IMAGE_HOME}/config/log4j2.properties")),
             (component.join("pipeline"), format!("{IMAGE_HOME}/pipeline")),
+            (self.folder.path().join(SECRET), format!("/run/secrets/{SECRET}")),
             (self.root_of_logs().to_owned(), self.root_of_logs().display().to_string()),
         ];
         for (from, to) in mounts {
             command.arg("--volume").arg(format!("{}:{to}:ro", from.display()));
         }
-        command.arg(image);
+        command.args(["--entrypoint", "/bin/bash", image]).arg(format!("{IMAGE_HOME}/pipeline/start.sh"));
         command
     }
 

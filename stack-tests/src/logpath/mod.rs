@@ -62,8 +62,9 @@ fn compose_image(repository: &Path, service: &str) -> Result<String, String> {
     compose
         .args(["compose", "--profile", "*", "config", "--format", "json", service])
         .current_dir(repository);
+    let variable = format!("{}_HOME", service.to_uppercase());
     let config = run(&mut compose)
-        .map_err(|e| format!("{}_HOME is not set, and no engine answers: {e}", service.to_uppercase()))?;
+        .map_err(|_| format!("{variable} is not set, and docker compose does not answer"))?;
     let config: serde_json::Value =
         serde_json::from_str(&config).map_err(|e| format!("docker compose config: {e}"))?;
     let image = config["services"][service]["image"].as_str();
@@ -87,6 +88,13 @@ fn free_ports<const N: usize>() -> [u16; N] {
     // All at the same time: one after the other could be the same.
     let sockets = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
     sockets.map(|socket| socket.local_addr().expect("a bound socket has an address").port())
+}
+
+/// Opens a folder to a Logstash in a container, whoever it runs as.
+pub fn readable(folder: &Path) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder, open).map_err(|e| format!("{}: {e}", folder.display()))
 }
 
 /// The resident memory of a process in bytes, where the kernel tells (Linux).

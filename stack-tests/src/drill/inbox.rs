@@ -1,0 +1,155 @@
+//! The ways on which people are told, and what has arrived there.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{Expected, Seen};
+use crate::stack::Stack;
+
+/// What was in the inboxes before.
+pub(super) struct Mark {
+    messages: Vec<String>,
+    mails: Vec<String>,
+}
+
+fn id(message: &Value) -> String {
+    ["id", "messageId", "received_at", "time"].iter().map(|key| message[*key].to_string()).collect()
+}
+
+impl Mark {
+    pub(super) fn set(stack: &Stack) -> Result<Self, String> {
+        Ok(Self {
+            messages: stack.slack_messages()?.iter().map(id).collect(),
+            mails: stack.mails()?.iter().map(id).collect(),
+        })
+    }
+}
+
+/// The PromQL of an alert that fires.
+pub(super) fn firing(expected: &Expected) -> String {
+    format!(
+        "ALERTS{{alertname=\"{}\", severity=\"{}\", alertstate=\"firing\"}}",
+        expected.alert, expected.severity
+    )
+}
+
+/// Where an alert can be seen.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    Prometheus,
+    Alertmanager,
+    Silenced,
+    Slack,
+    Mail,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prometheus => "in Prometheus",
+            Self::Alertmanager => "in Alertmanager",
+            Self::Silenced => "silenced in Alertmanager",
+            Self::Slack => "in Slack",
+            Self::Mail => "in the mailbox",
+        })
+    }
+}
+
+pub(super) fn ways(seen: Seen) -> Vec<Way> {
+    match seen {
+        Seen::Notified | Seen::NotifiedOnce => {
+            vec![Way::Prometheus, Way::Alertmanager, Way::Slack, Way::Mail]
+        }
+        Seen::NotifiedByMail => vec![Way::Prometheus, Way::Alertmanager, Way::Mail],
+        Seen::Silenced(_) => vec![Way::Prometheus, Way::Silenced],
+        Seen::Late => vec![Way::Prometheus],
+    }
+}
+
+pub(super) fn ways_back(seen: Seen) -> Vec<Way> {
+    match seen {
+        Seen::Notified | Seen::NotifiedByMail | Seen::Late => vec![Way::Prometheus, Way::Slack, Way::Mail],
+        Seen::Silenced(_) => vec![Way::Prometheus],
+        Seen::NotifiedOnce => Vec::new(),
+    }
+}
+
+impl Way {
+    /// Whether the alert has arrived here.
+    pub(super) fn firing(self, stack: &Stack, expected: &Expected, mark: &Mark) -> Result<(), String> {
+        match self {
+            Self::Prometheus => {
+                let series = stack.promql(&firing(expected))?;
+                if series.is_empty() { Err("does not fire".into()) } else { Ok(()) }
+            }
+            Self::Alertmanager => in_alertmanager(stack, expected).map(drop),
+            Self::Silenced => {
+                let alert = in_alertmanager(stack, expected)?;
+                let by = alert["status"]["inhibitedBy"].as_array().is_some_and(|all| !all.is_empty());
+                if by { Ok(()) } else { Err(format!("not silenced: {}", alert["status"])) }
+            }
+            Self::Slack => slack(stack, expected, mark, "ALERT"),
+            Self::Mail => mail(stack, expected, mark, "ALERT"),
+        }
+    }
+
+    /// Whether its end has arrived here.
+    pub(super) fn resolved(self, stack: &Stack, expected: &Expected, mark: &Mark) -> Result<(), String> {
+        match self {
+            Self::Slack => slack(stack, expected, mark, "RESOLVED"),
+            Self::Mail => mail(stack, expected, mark, "RESOLVED"),
+            Self::Prometheus | Self::Alertmanager | Self::Silenced => {
+                let series = stack.promql(&firing(expected))?;
+                if series.is_empty() { Ok(()) } else { Err("still fires".into()) }
+            }
+        }
+    }
+}
+
+fn in_alertmanager(stack: &Stack, expected: &Expected) -> Result<Value, String> {
+    let is_it = |alert: &Value| {
+        alert["labels"]["alertname"] == expected.alert && alert["labels"]["severity"] == expected.severity
+    };
+    stack.alerts()?.into_iter().find(is_it).ok_or("not there".into())
+}
+
+/// A message since the mark whose title says so, of the severity that its field says.
+fn slack(stack: &Stack, expected: &Expected, mark: &Mark, state: &str) -> Result<(), String> {
+    let title = format!("[{state}] {}", expected.alert);
+    let all = stack.slack_messages()?;
+    let ours = |message: &&Value| {
+        let attachment = &message["payload"]["attachments"][0];
+        let titled = attachment["title"].as_str().is_some_and(|t| {
+            t.strip_prefix(title.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        });
+        let severity = |field: &Value| field["title"] == "Severity" && field["value"] == expected.severity;
+        titled
+            && attachment["fields"].as_array().is_some_and(|fields| fields.iter().any(severity))
+            && !mark.messages.contains(&id(message))
+    };
+    let message = all.iter().find(ours).ok_or(format!("no `{title}` of {} messages", all.len()))?;
+    whole(message)
+}
+
+fn mail(stack: &Stack, expected: &Expected, mark: &Mark, state: &str) -> Result<(), String> {
+    let subject = format!("[{state}] {}", expected.alert);
+    let all = stack.mails()?;
+    let ours = |mail: &&Value| {
+        mail["subject"] == subject.as_str()
+            && mail.to_string().contains(expected.severity)
+            && !mark.mails.contains(&id(mail))
+    };
+    let mail = all.iter().find(ours).ok_or(format!("no `{subject}` of {} mails", all.len()))?;
+    whole(mail)
+}
+
+/// People must not read of a hole in a template.
+fn whole(message: &Value) -> Result<(), String> {
+    let text = message.to_string();
+    if text.contains("no value") || text.contains("<error") {
+        Err(format!("a hole in {text}"))
+    } else {
+        Ok(())
+    }
+}
