@@ -213,7 +213,7 @@ fn elasticsearch_down_reaches_slack(stack: &Stack) -> Result<(), String> {
     let stop = || containers.each("stop", "elasticsearch");
     let start = || {
         containers.each("start", "elasticsearch")?;
-        until("Elasticsearch is back", 8 * SOON, || containers.healthy("elasticsearch"))
+        until("Elasticsearch is back", 20 * SOON, || containers.healthy("elasticsearch"))
     };
     fires_and_resolves(stack, "ElasticsearchDown", "danger", stop, start)?;
     expect("status of a question afterwards", stack.fresh_query("acme")?.status, 200)
