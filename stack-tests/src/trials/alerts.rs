@@ -105,11 +105,8 @@ fn every_metric_is_there(stack: &Stack) -> Result<(), String> {
 /// The metrics that an expression selects, as Prometheus itself reads it.
 fn selected(stack: &Stack, expr: &str) -> Result<Vec<String>, String> {
     fn collect(node: &Value, found: &mut Vec<String>) {
-        if let Some(name) = node["name"]
-            .as_str()
-            .filter(|n| node["type"] != "call" && node["type"].is_string() && !n.is_empty())
-        {
-            found.push(name.to_owned());
+        if node["type"] == "vectorSelector" {
+            found.extend(node["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned));
         }
         match node {
             Value::Object(fields) => fields.values().for_each(|value| collect(value, found)),
