@@ -6,6 +6,7 @@ mod faults;
 mod hardening;
 mod input;
 mod journey;
+mod notifications;
 
 use std::sync::Arc;
 
@@ -48,9 +49,16 @@ impl Case {
 /// All trials for a stack; those that cannot run against it are ignored, with the reason beside their name.
 pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
     // Reading before breaking: a trial that stops a container must not stand before one that counts.
-    let cases =
-        [journey::CASES, input::CASES, hardening::CASES, dashboards::CASES, alerts::CASES, faults::CASES]
-            .concat();
+    let cases = [
+        journey::CASES,
+        input::CASES,
+        hardening::CASES,
+        dashboards::CASES,
+        alerts::CASES,
+        notifications::CASES,
+        faults::CASES,
+    ]
+    .concat();
     let trial = |case: Case| {
         let obstacle = case.obstacle(stack);
         let stack = Arc::clone(stack);
