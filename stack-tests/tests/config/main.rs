@@ -4,6 +4,7 @@
 
 mod alertmanager;
 mod documents;
+mod ordinary;
 mod prometheus;
 mod rules;
 mod runbooks;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let (promtool, amtool) = (Checker::of("promtool"), Checker::of("amtool"));
     let trials = [
         prometheus::trials(repository, &promtool),
+        ordinary::trials(repository, &promtool),
         alertmanager::trials(repository, &amtool),
         runbooks::trials(repository, &promtool),
         documents::trials(repository),
