@@ -115,7 +115,10 @@ skip_stack() { # WHY: each of its tests, by name
   local name
   while read -r name; do
     skip "$name" "$1"
-  done < <(cargo run --quiet --locked -p stack-tests -- --list 2>/dev/null | sed -n -e 's/^\[.*\] //' -e 's/: test$//p')
+  done < <(
+    cargo run --quiet --locked -p stack-tests -- --list 2>/dev/null | sed -n -e 's/^\[.*\] //' -e 's/: test$//p'
+    cargo run --quiet --locked -p stack-tests --bin drill -- list 2>/dev/null | sed 's/^\([^ ]*\) .*/drill::\1/'
+  )
 }
 
 stack() {
@@ -127,6 +130,7 @@ stack() {
   export STACK_MISSING
   if [ "$step_status" -eq 0 ]; then
     step "the stack under test" cargo run --quiet --locked -p stack-tests
+    step "drills" cargo run --quiet --locked -p stack-tests --bin drill -- all --fast
   else
     skip_stack "the stack did not come up"
   fi

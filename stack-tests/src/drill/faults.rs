@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -112,33 +112,30 @@ pub(super) fn crashes(drill: &Drill) -> Result<Fault<'_>, String> {
     Ok(Fault::new(|| Ok(())))
 }
 
-/// More connections to the agent than an instance should have, held open.
+/// More connections to the agent than an instance should have, held open. The agent closes those that ask nothing for ten
+/// seconds, so they are opened one after the other, never all at once, and each is replaced as it goes.
 pub(super) fn connections(drill: &Drill) -> Result<Fault<'_>, String> {
-    const CONNECTIONS: usize = 1_100;
+    const CONNECTIONS: usize = 1_300;
+    const AT_ONCE: usize = 60;
     let address = drill.stack.agent.trim_start_matches("http://").to_owned();
     let connect = move || -> io::Result<TcpStream> {
         let stream = TcpStream::connect(&address)?;
         stream.set_nonblocking(true)?;
         Ok(stream)
     };
-    let mut held: Vec<_> = (0..CONNECTIONS)
-        .map(|_| connect())
-        .collect::<Result<_, _>>()
-        .map_err(|e| format!("{CONNECTIONS} connections: {e}: raise the limit of open files"))?;
+    let mut held = vec![connect().map_err(|e| format!("cannot connect to the agent: {e}"))?];
     let done = Arc::new(AtomicBool::new(false));
     let holder = {
         let done = Arc::clone(&done);
         thread::spawn(move || {
             while !done.load(Ordering::Relaxed) {
-                for stream in &mut held {
-                    // Nothing to read yet: it is open. The agent closes those that ask nothing for too long.
-                    let open =
-                        stream.read(&mut [0; 64]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
-                    if let (false, Ok(new)) = (open, connect()) {
-                        *stream = new;
-                    }
-                }
-                thread::sleep(Duration::from_millis(500));
+                // Nothing to read yet: it is open.
+                held.retain_mut(|stream: &mut TcpStream| {
+                    stream.read(&mut [0; 64]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+                });
+                let missing = CONNECTIONS.saturating_sub(held.len()).min(AT_ONCE);
+                held.extend((0..missing).filter_map(|_| connect().ok()));
+                thread::sleep(Duration::from_millis(200));
             }
         })
     };
@@ -146,6 +143,25 @@ pub(super) fn connections(drill: &Drill) -> Result<Fault<'_>, String> {
         done.store(true, Ordering::Relaxed);
         holder.join().map_err(|_| "the connections' thread has panicked".into())
     }))
+}
+
+/// What spends the money of two days within seconds: answers a hundred thousand times as long, for the tenant with the
+/// smallest budget.
+pub(super) fn spending(drill: &Drill) -> Result<Fault<'_>, String> {
+    const USD: f64 = 60.0;
+    let fault = provider(drill, &json!({"token_factor": 100_000}))?;
+    let mut spent = 0.0;
+    let end = Instant::now() + Duration::from_mins(2);
+    while spent < USD {
+        if Instant::now() > end {
+            return Err(format!("only {spent} USD spent within two minutes"));
+        }
+        // Whether it was answered matters only by what it cost.
+        let answer = drill.stack.fresh_query("hooli")?;
+        spent += answer.json().ok().and_then(|body| body["cost_usd"].as_f64()).unwrap_or(0.0);
+    }
+    fault.off()?;
+    Ok(Fault::new(|| Ok(())))
 }
 
 /// A result of the evaluation that is too low.
@@ -247,6 +263,7 @@ pub(super) fn no_slack(drill: &Drill) -> Result<Fault<'_>, String> {
 /// A second agent whose log disk is tiny and whose price file has no price, busy with questions it refuses.
 pub(super) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String> {
     const NAME: &str = "drill-agent";
+    const SELDOM: Duration = Duration::from_secs(20);
     let containers = containers(&drill.stack)?;
     let targets = generated(drill, "/etc/prometheus/targets")?.join("example-agent.yml");
     let prices = targets.with_file_name("drill-prices.toml");
@@ -282,8 +299,10 @@ pub(super) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String> {
     });
     let port = Containers::docker(&["port", NAME, "8080"])?;
     let url = format!("http://{}/v1/query", port.lines().next().unwrap_or_default());
-    let both = "- targets: [\"example-agent:8000\", \"drill-agent:8000\"]\n";
-    let target = changed(drill, targets, both, false)?;
+    // A job of its own: its requests must not count among the other's.
+    let first = fs::read_to_string(&targets).map_err(|e| format!("{}: {e}", targets.display()))?;
+    let both = format!("{first}- {{ targets: [\"drill-agent:8000\"], labels: {{ job: drill-agent }} }}\n");
+    let target = changed(drill, targets, &both, false)?;
     let done = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..8)
         .map(|n| {
@@ -291,8 +310,9 @@ pub(super) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String> {
             thread::spawn(move || {
                 let client = client();
                 while !done.load(Ordering::Relaxed) {
-                    // One asks what is answered; the others fill the logs.
+                    // One asks what is answered, too seldom to bring other alerts about; the others fill the logs.
                     let body = if n == 0 {
+                        thread::sleep(SELDOM);
                         json!({"tenant_id": "acme", "query": format!("What is {}?", uuid::Uuid::new_v4())})
                     } else {
                         json!({"tenant_id": "nobody", "query": "Who am I?"})

@@ -129,6 +129,24 @@ fn slack(stack: &Stack, expected: &Expected, mark: &Mark, state: &str) -> Result
             && !mark.messages.contains(&id(message))
     };
     let message = all.iter().find(ours).ok_or(format!("no `{title}` of {} messages", all.len()))?;
+    let attachment = &message["payload"]["attachments"][0];
+    let part = |list: &str, name: &str, title: &str, value: &str, holds: fn(&str) -> bool| {
+        let is_it = |part: &Value| part[name] == title && part[value].as_str().is_some_and(holds);
+        let found = attachment[list].as_array().is_some_and(|parts| parts.iter().any(is_it));
+        if found { Ok(()) } else { Err(format!("no {title} in {message}")) }
+    };
+    part("fields", "title", "Time", "value", |text| !text.is_empty())?;
+    for button in ["Runbook", "Dashboard"] {
+        part("actions", "text", button, "url", |url| url.starts_with("http"))?;
+    }
+    let colour = match (state, expected.severity) {
+        ("RESOLVED", _) => "good",
+        (_, "critical") => "danger",
+        _ => "warning",
+    };
+    if attachment["color"] != colour {
+        return Err(format!("{title} is {}, not {colour}", attachment["color"]));
+    }
     whole(message)
 }
 

@@ -56,7 +56,6 @@ const PLAIN: Scenario = Scenario {
     afterwards: None,
 };
 
-/// What spends the money of two days within seconds: dear answers, by the tenant with the smallest budget.
 const COST: Scenario = Scenario {
     name: "cost",
     alerts: &[
@@ -67,8 +66,7 @@ const COST: Scenario = Scenario {
     ],
     begins: minutes(25),
     ends: minutes(75),
-    fault: |drill| faults::provider(drill, &json!({"token_factor": 100_000})),
-    traffic: Traffic::Fresh { tenant: "hooli", callers: 2 },
+    fault: faults::spending,
     ..PLAIN
 };
 
@@ -129,7 +127,8 @@ const SECOND: Scenario = Scenario {
     name: "second-agent",
     alerts: &[warning("LogLinesDropped"), critical("AuditEventsLost"), warning("UnpricedModelCalls")],
     generated: true,
-    begins: minutes(20),
+    begins: minutes(60),
+    ends: minutes(75),
     fault: faults::second_agent,
     ..PLAIN
 };

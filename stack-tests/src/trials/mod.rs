@@ -8,6 +8,7 @@ mod hardening;
 mod input;
 mod journey;
 mod logs;
+mod notifications;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         dashboards::CASES,
         elasticsearch::CASES,
         alerts::CASES,
+        notifications::CASES,
         logs::CASES,
         faults::CASES,
     ]

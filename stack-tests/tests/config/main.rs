@@ -6,6 +6,7 @@ mod alertmanager;
 mod documents;
 mod elasticsearch;
 mod kibana;
+mod ordinary;
 mod prometheus;
 mod rules;
 mod runbooks;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let (promtool, amtool) = (Checker::of("promtool"), Checker::of("amtool"));
     let trials = [
         prometheus::trials(repository, &promtool),
+        ordinary::trials(repository, &promtool),
         alertmanager::trials(repository, &amtool),
         runbooks::trials(repository, &promtool),
         documents::trials(repository),
