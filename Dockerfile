@@ -11,13 +11,14 @@ COPY command-line command-line
 COPY docs docs
 COPY example-agent example-agent
 COPY load-test load-test
+COPY log-watch log-watch
 COPY simulators simulators
 COPY stack-tests stack-tests
 # The registry and the target folder outlive the build: a changed line costs one crate, not all of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin example-agent --bin simulators --bin load-test --bin scale-durations \
-    && cd target/release && install -D -t /out example-agent simulators load-test scale-durations
+    cargo build --release --locked --bin example-agent --bin simulators --bin load-test --bin scale-durations --bin log-watch \
+    && cd target/release && install -D -t /out example-agent simulators load-test scale-durations log-watch
 
 FROM ${RUNTIME_IMAGE} AS runtime
 # A fixed number, not a name: Kubernetes' runAsNonRoot can check it, and the log volume's files keep one owner.
@@ -39,3 +40,8 @@ FROM runtime AS load-test
 # scale-durations is for the drills, which run the alerts' real rules in a twentieth of their time.
 COPY --from=build /out/load-test /out/scale-durations /usr/local/bin/
 ENTRYPOINT ["load-test"]
+
+FROM runtime AS log-watch
+COPY --from=build /out/log-watch /usr/local/bin/
+EXPOSE 9598
+ENTRYPOINT ["log-watch"]

@@ -3,10 +3,10 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs demo check test env secrets fmt drill
+.PHONY: help setup up down reset ps logs story demo drill check test test-logstash bench-logs env secrets fmt
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## find out what this machine has and make up what is missing (engine, images, tools)
 	@setup/setup.sh
@@ -26,6 +26,9 @@ ps: ## what runs, and how it is
 logs: ## follow the logs (SERVICE=jaeger: of one service)
 	@eval "$$(setup/env.sh)" && docker compose logs --follow --tail 50 $(SERVICE)
 
+story: ## all that is known of one request: its lines, spans, tokens and cost (REQUEST=id of a request or trace)
+	@setup/story.sh "$(REQUEST)"
+
 demo: ## agent, simulators and traffic as plain processes, without Docker; Ctrl-C ends them
 	@setup/demo.sh
 
@@ -37,6 +40,12 @@ check: ## formatting, lints, unit tests, rules, routes: all that needs no Docker
 
 test: ## check, then the whole stack up and the end-to-end tests against it
 	@setup/test.sh all
+
+test-logstash: ## the pipelines' cases, and that no line is lost, by a real Logstash (LOGSTASH_HOME, or its image)
+	@eval "$$(setup/env.sh)" && LOGSTASH_ACCOUNTING=1 cargo test --locked -p stack-tests --test logstash
+
+bench-logs: ## measure lines a second, processor time a line and how soon a line is found, by a real Logstash
+	@eval "$$(setup/env.sh)" && cargo run --quiet --locked -p stack-tests --bin bench-logs
 
 env: ## print the variables for docker compose: eval "$$(make -s env)"
 	@setup/env.sh

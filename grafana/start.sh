@@ -1,5 +1,6 @@
 #!/bin/sh
-# Starts Grafana, unless that would publish it to a network with the password everybody knows.
+# Starts Grafana, unless that would publish it to a network with the password everybody knows. Provisioning takes the password
+# for Elasticsearch from the environment: here it gets there out of a file.
 set -eu
 
 password_file=${GF_SECURITY_ADMIN_PASSWORD__FILE:?must name the file that holds the administrator\'s password}
@@ -14,4 +15,13 @@ case ${BIND_ADDRESS:-127.0.0.1} in
   ;;
 esac
 
-exec /run.sh "$@"
+if [ -n "${ELASTICSEARCH_PASSWORD_FILE:-}" ]; then
+  if [ ! -s "$ELASTICSEARCH_PASSWORD_FILE" ]; then
+    echo "grafana: $ELASTICSEARCH_PASSWORD_FILE, which ELASTICSEARCH_PASSWORD_FILE names, is missing or empty: \`make secrets\` writes it" >&2
+    exit 64
+  fi
+  ELASTICSEARCH_PASSWORD=$(cat "$ELASTICSEARCH_PASSWORD_FILE")
+  export ELASTICSEARCH_PASSWORD
+fi
+
+exec "${GRAFANA_START:-/run.sh}" "$@"

@@ -15,7 +15,7 @@ mode=$(setting AGENT_KIT_IMAGES auto)
 case $mode in auto | pull | build) ;; *) die "AGENT_KIT_IMAGES=$mode: use auto, pull or build." ;; esac
 
 # NAME REFERENCE for each image that we do not build ourselves, as Compose would take it without our overrides. NAME is
-# the service; for the base images of our own builds it is `rust` and `runtime`, from the argument's name.
+# the service, where NAME-setup runs in NAME's image; for the base images of our own builds it is `rust` and `runtime`, from the argument's name.
 wanted() {
   rm -f "$KIT_STATE/images.env"
   use_compose
@@ -27,7 +27,11 @@ wanted() {
     /^    build:/ { own = 1 }
     /^    image:/ { image = $2 }
     /^        [A-Z]+_IMAGE:/ { name = tolower($1); sub(/_image:$/, "", name); base[name] = $2 }
-    function flush() { if (service != "" && image != "" && !own) print service, image; service = image = ""; own = 0 }
+    function flush() {
+      sub(/-setup$/, "", service)
+      if (service != "" && image != "" && !own) print service, image
+      service = image = ""; own = 0
+    }
     END { flush(); for (name in base) print name, base[name] }'
 }
 
@@ -63,7 +67,7 @@ variable_of() { printf '%s_IMAGE' "$1" | tr 'a-z-' 'A-Z_'; }
 mkdir -p "$KIT_STATE" "$KIT_CACHE/logs"
 answering='' silent='' pulls='' substitutes=''
 # Small images first: the first of each registry is its test.
-list=$(wanted | sort | awk '$1 == "pushgateway" { print; next } { rest = rest $0 "\n" } END { printf "%s", rest }')
+list=$(wanted | sort -u | awk '$1 == "pushgateway" { print; next } { rest = rest $0 "\n" } END { printf "%s", rest }')
 while read -r name image; do
   if [ "$mode" = pull ]; then
     present "$image" || pulls="$pulls $name"

@@ -130,7 +130,7 @@ use_compose() {
   if [ -n "$files" ]; then export COMPOSE_ENV_FILES=$files; else unset COMPOSE_ENV_FILES; fi
   if [ -n "${PROJECT:-}" ]; then export COMPOSE_PROJECT_NAME=$PROJECT; fi
   # Optional parts are on unless somebody says otherwise, be it with nothing: COMPOSE_PROFILES= make up
-  export COMPOSE_PROFILES=${COMPOSE_PROFILES-$(setting COMPOSE_PROFILES infra)}
+  export COMPOSE_PROFILES=${COMPOSE_PROFILES-$(setting COMPOSE_PROFILES infra,logs)}
 }
 
 # Where targets.sh puts what Prometheus asks: a folder for each stack.

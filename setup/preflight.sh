@@ -66,7 +66,8 @@ check_ports() {
 }
 
 check_memory() {
-  local limits need have
+  local limits need have less=
+  case ",${COMPOSE_PROFILES:-}," in *,logs,*) less=', or leave logs out: make up COMPOSE_PROFILES=infra' ;; esac
   limits=$(awk '/^        limits:/ { inside = 1; next } /^        [^ ]/ { inside = 0 } inside && $1 == "memory:" { gsub(/"/, "", $2); sum += $2 }
     END { printf "%d", sum / 1048576 }' <<<"$config")
   # The enabled services never reach their limits all at once; four fifths leave them, and the machine, room to live.
@@ -74,7 +75,7 @@ check_memory() {
   have=$(docker info -f '{{.MemTotal}}')
   have=$((have / 1048576))
   if [ "$have" -lt "$need" ]; then
-    problem "The Docker engine has $have MiB of memory, the stack needs $need: give it more (Docker Desktop: Settings, Resources)."
+    problem "The Docker engine has $have MiB of memory, the stack needs $need: give it more (Docker Desktop: Settings, Resources)$less."
   fi
 }
 

@@ -19,6 +19,8 @@ secret() { # NAME DEFAULT
   (umask 022 && printf '%s' "$2" >"$folder/$1")
   say "Wrote $folder/$1"
 }
+random() { head -c 512 /dev/urandom | LC_ALL=C tr -dc 'A-Za-z0-9' | cut -c 1-32; }
+
 secret grafana_admin_password admin
 secret slack_webhook_url http://simulators-slack:8082/services/T00000000/B00000000/simulated
 secret smtp_password ''
@@ -26,3 +28,8 @@ secret llm_api_key ''
 secret pagerduty_routing_key ''
 secret webhook_url ''
 secret deadman_url ''
+# Users of Elasticsearch: nobody has to know these, so they are nobody's default.
+for user in elasticsearch logstash_elasticsearch grafana_elasticsearch jaeger_elasticsearch metrics_elasticsearch log_watch_elasticsearch kibana_elasticsearch; do
+  secret "${user}_password" "$(random)"
+done
+secret kibana_encryption_key "$(random)"

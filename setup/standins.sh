@@ -7,8 +7,8 @@ DEBIAN_IMAGE=agent-kit/debian:$KIT_SUITE
 # recipe_of NAME: the folder under images/ and the target in its Dockerfile.
 recipe_of() {
   case $1 in
-    prometheus | alertmanager | pushgateway | node-exporter) echo "prometheus $1" ;;
-    jaeger | maildev) echo "$1 $1" ;;
+    prometheus | alertmanager | pushgateway | node-exporter | elasticsearch-exporter) echo "prometheus $1" ;;
+    jaeger | maildev | elasticsearch) echo "$1 $1" ;;
     runtime) echo "debian -" ;;
     rust) if host_toolchain >/dev/null; then echo "rust rust-host"; else echo "rust rust-debian"; fi ;;
     *) return 1 ;;
@@ -56,14 +56,18 @@ import_debian() {
 
 # One image, tagged with the version that its package turned out to have.
 build_standin() {
-  local name=$1 recipe folder target context=() version
+  local name=$1 recipe folder target context=() version secrets=()
   recipe=$(recipe_of "$name")
   read -r folder target <<<"$recipe"
   if [ "$target" = rust-host ]; then context=(--build-context "toolchain=$(host_toolchain)"); fi
-  # The proxies and registries that this machine is set up for; the values come from the environment.
+  if [ -s "$HOME/.m2/settings.xml" ]; then secrets+=(--secret "id=maven-user-settings,src=$HOME/.m2/settings.xml"); fi
+  if [ -s /etc/maven/settings.xml ]; then secrets+=(--secret "id=maven-global-settings,src=/etc/maven/settings.xml"); fi
+  # The proxies and registries that this machine is set up for; the values come from the environment, and from Maven's
+  # settings, which can hold passwords.
   docker build --progress plain --target "$target" --label "agent-kit.recipe=$(checksum_of "$folder" "$target")" \
     --build-arg "DEBIAN_IMAGE=$DEBIAN_IMAGE" --build-arg HTTP_PROXY --build-arg HTTPS_PROXY --build-arg NO_PROXY \
     --build-arg GOPROXY --build-arg NPM_CONFIG_REGISTRY ${context[@]+"${context[@]}"} \
+    ${secrets[@]+"${secrets[@]}"} \
     --tag "agent-kit/$name:building" "images/$folder" || return 1
   version=$(docker run --rm --network none --entrypoint cat "agent-kit/$name:building" /VERSION) || return 1
   docker tag "agent-kit/$name:building" "agent-kit/$name:$version" && docker rmi "agent-kit/$name:building"

@@ -75,20 +75,26 @@ check() {
   fi
   have shellcheck "shellcheck" setup/shellcheck.sh
   step "grafana start" grafana/tests/start.sh
+  step "jaeger start" jaeger/tests/start.sh
+  step "elasticsearch setup" elasticsearch/tests/setup.sh
+  step "logstash start" logstash/tests/start.sh
   step "preflight" setup/tests/preflight.sh
   step "targets" setup/tests/targets.sh
+  step "kibana" kibana/tests/setup.sh
   step "demo" setup/tests/demo.sh
 }
 
 # The stack under test: its own project, ports, secrets and volumes, so that a stack in use is left alone; rules with
 # all durations divided by 20, so that an alert's end can be waited for; and nothing from .env but images.
 test_stack_environment() {
-  export COMPOSE_PROJECT_NAME=agent-kit-test COMPOSE_PROFILES=infra
+  export COMPOSE_PROJECT_NAME=agent-kit-test COMPOSE_PROFILES=infra,logs
   export BIND_ADDRESS=127.0.0.1 PUBLIC_HOST=localhost THRESHOLDS=default
   # A block that nothing well-known uses, below the range from which the kernel takes ports for clients.
   export AGENT_PORT=17301 AGENT_ADMIN_PORT=17302 LLM_PORT=17303 SLACK_PORT=17304 PROMETHEUS_PORT=17305
   export ALERTMANAGER_PORT=17306 PUSHGATEWAY_PORT=17307 GRAFANA_PORT=17308 MAILDEV_PORT=17309 MAILDEV_SMTP_PORT=17310
   export JAEGER_PORT=17311 OTLP_GRPC_PORT=17312 OTLP_HTTP_PORT=17313 ZIPKIN_PORT=17314
+  export ELASTICSEARCH_PORT=17315 KIBANA_PORT=17316
+  export LOGSTASH_BEATS_PORT=17317 LOGSTASH_TCP_PORT=17318 LOGSTASH_HTTP_PORT=17319 LOGSTASH_API_PORT=17320
   export AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1 AGENT_LLM_MODEL=sim-small AGENT_LLM_TIMEOUT=5s AGENT_LOG=info
   export OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318 OTEL_TRACES_SAMPLER_ARG=1.0 AGENT_LOG_SAMPLE_RATIO=1.0 BASE_TRAFFIC_RATE=1
   export SECRETS_DIR=$PWD/.kit/test/secrets FAST=1
@@ -97,6 +103,7 @@ test_stack_environment() {
   export STACK_PROMETHEUS_URL=http://127.0.0.1:$PROMETHEUS_PORT STACK_ALERTMANAGER_URL=http://127.0.0.1:$ALERTMANAGER_PORT
   export STACK_PUSHGATEWAY_URL=http://127.0.0.1:$PUSHGATEWAY_PORT STACK_GRAFANA_URL=http://127.0.0.1:$GRAFANA_PORT
   export STACK_MAILDEV_URL=http://127.0.0.1:$MAILDEV_PORT STACK_JAEGER_URL=http://127.0.0.1:$JAEGER_PORT
+  export STACK_ELASTICSEARCH_URL=http://127.0.0.1:$ELASTICSEARCH_PORT STACK_SECRETS_DIR=$SECRETS_DIR
   export STACK_COMPOSE_PROJECT=$COMPOSE_PROJECT_NAME STACK_FAST=1
 }
 
@@ -135,6 +142,8 @@ stack() {
 
 # promtool and amtool, and the engine, are where `make setup` has put them.
 eval "$(setup/env.sh)"
+# It takes minutes, and an Elasticsearch besides the Logstash.
+[ "$scope" != all ] || export LOGSTASH_ACCOUNTING=1
 check
 if [ "$scope" = all ]; then
   if docker info >/dev/null 2>&1; then

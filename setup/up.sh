@@ -5,7 +5,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-is_missing() { grep -qs "^$1$(printf '\t')" "$KIT_STATE/missing"; }
+# NAME-setup runs in NAME's image.
+is_missing() { grep -qs "^${1%-setup}$(printf '\t')" "$KIT_STATE/missing"; }
 
 startable() {
   local service
@@ -32,10 +33,16 @@ if [ "$(setting FAST '')" = 1 ]; then
   . "$here/fast.sh"
 fi
 
-# What did not become healthy, with its last words.
+# Without Elasticsearch nothing of that profile is of use, and Jaeger keeps its traces in memory.
+if is_missing elasticsearch; then
+  COMPOSE_PROFILES=$(tr ',' '\n' <<<"$COMPOSE_PROFILES" | grep -vx logs | paste -sd , -) || :
+fi
+
+# What did not become healthy, or has ended with an error, with its last words.
 explain() {
   local service
-  for service in $(docker compose ps --all --format '{{.Service}} {{.State}} {{.Health}}' | awk '$2 != "running" || $3 == "unhealthy" || $3 == "starting" { print $1 }'); do
+  for service in $(docker compose ps --all --format '{{.Service}} {{.State}} {{.Health}} {{.ExitCode}}' |
+    awk '$2 == "exited" && $NF == 0 { next } $2 != "running" || $3 == "unhealthy" || $3 == "starting" { print $1 }'); do
     warn "--- $service: $(docker compose ps --all --format '{{.Status}}' "$service")"
     docker compose logs --no-log-prefix --tail 15 "$service" >&2
   done
@@ -49,9 +56,22 @@ services=$(startable)
 . "$here/targets.sh"
 # shellcheck disable=SC2086 # a list of words
 choose_targets $services
+# Who runs here decides what is expected: without Logstash lines stop at the file, without Kibana there is no link to it.
+has() { grep -qx -- "$1" <<<"$services"; }
+if [ -z "$(setting LOG_SHIPPING '')" ] && ! has logstash; then export LOG_SHIPPING=off; fi
+if [ -z "$(setting KIBANA_LINK '')" ] && has kibana; then
+  KIBANA_LINK=http://$(setting PUBLIC_HOST localhost):$(setting KIBANA_PORT 5601)
+  export KIBANA_LINK
+fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
-docker compose up --detach --wait --wait-timeout 180 --remove-orphans $services || explain
+docker compose up --detach --wait --wait-timeout 300 --remove-orphans $services || explain
+# Those that do one thing and end: Compose counts them as up once they run.
+for service in $services; do
+  case $service in
+    *-setup) [ "$(docker wait "$(docker compose ps --all --quiet "$service")")" = 0 ] || explain ;;
+  esac
+done
 
 # address SERVICE PORT WHAT: the address that is really published, under the name that people use.
 host=$(setting PUBLIC_HOST localhost)
@@ -73,11 +93,21 @@ address jaeger 16686 "Jaeger"
 address jaeger 4317 "Jaeger, OTLP over gRPC"
 address jaeger 4318 "Jaeger, OTLP over HTTP"
 address jaeger 9411 "Jaeger, Zipkin"
+address elasticsearch 9200 "Elasticsearch: user elastic, the password is in $(setting SECRETS_DIR ./secrets)/elasticsearch_password"
+address logstash 5044 "Logstash: lines from Beats" tcp
+address logstash 5000 "Logstash: lines over TCP" tcp
+address logstash 8080 "Logstash: lines over HTTP"
+address logstash 9600 "Logstash's own API"
 address simulators-slack 8082 "what arrived in Slack (simulated)"
 address maildev 1080 "what arrived by e-mail"
 address maildev 1025 "where e-mail is sent to" smtp
+address kibana 5601 "Kibana: user elastic, the password is in $(setting SECRETS_DIR ./secrets)/elasticsearch_password"
 address simulators-llm 8081 "the model provider (simulated)"
 if [ -s "$KIT_STATE/missing" ]; then
   echo
   while IFS="$(printf '\t')" read -r service reason; do echo "  Missing: $service ($reason)"; done <"$KIT_STATE/missing"
+fi
+if is_missing logstash; then
+  echo "  Log lines stop at the files in the agent's volume: without Logstash nobody brings them to Elasticsearch."
+  echo "  make story REQUEST=<x-request-id> reads them there."
 fi

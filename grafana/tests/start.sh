@@ -29,5 +29,24 @@ check 64 192.168.1.5 ''
 check 64 0.0.0.0 $'admin\n'
 check 127 0.0.0.0 'one of my own'
 
+# The password for Elasticsearch: out of its file into the environment, as it is.
+password() { # WANTED-EXIT-CODE WANTED-TEXT FILE
+  local code=0 said
+  said=$(GF_SECURITY_ADMIN_PASSWORD__FILE=$scratch/password ELASTICSEARCH_PASSWORD_FILE=$3 GRAFANA_START=/usr/bin/env ./start.sh 2>&1) || code=$?
+  if [ "$code" -eq "$1" ] && [[ $said == *"$2"* ]]; then
+    passed=$((passed + 1))
+    echo "ok: password file '$3' ends with $code"
+  else
+    failed=$((failed + 1))
+    echo "FAILED: password file '$3' ended with $code, not $1: $said"
+  fi
+}
+# shellcheck disable=SC2016 # a password as people make them
+printf '%s\n' 'a$b "c"' >"$scratch/elasticsearch"
+# shellcheck disable=SC2016 # as above
+password 0 'ELASTICSEARCH_PASSWORD=a$b "c"' "$scratch/elasticsearch"
+password 64 'is missing or empty' /no/such/file
+password 0 '' ''
+
 printf '\n%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -144,6 +144,8 @@ expect "a container without a project" 1 "taken by the container lone-container"
 config 1 "$scratch/mounted"
 run preflight.sh STUB_MEMORY=1073741824
 expect "too little memory for the limits of the services" 1 "has 1024 MiB of memory, the stack needs 3276"
+run preflight.sh STUB_MEMORY=1073741824 COMPOSE_PROFILES=infra,logs
+expect "too little memory, and what to do without" 1 "make up COMPOSE_PROFILES=infra"
 run preflight.sh STUB_MEMORY=1073741824 AGENT_KIT_MIN_MEMORY_MB=512
 expect "the least memory is a setting" 0 ""
 run preflight.sh AGENT_KIT_MIN_DISK_MB=999999999

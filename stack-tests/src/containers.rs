@@ -17,6 +17,11 @@ impl Containers {
         Self { project: name }
     }
 
+    /// The name of the project.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
     /// Runs `docker` and gives back what it printed.
     ///
     /// # Errors
@@ -34,12 +39,28 @@ impl Containers {
         }
     }
 
-    /// The services of the project that have a container, running or not.
+    /// The services of the project that have a container and are meant to run on, whether they do or not.
     pub fn services(&self) -> Result<Vec<String>, String> {
+        self.by_restart_policy(|policy| policy != "no")
+    }
+
+    /// The services of the project that do one thing and end.
+    pub fn one_shots(&self) -> Result<Vec<String>, String> {
+        self.by_restart_policy(|policy| policy == "no")
+    }
+
+    fn by_restart_policy(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
         let label = format!("label=com.docker.compose.project={}", self.project);
-        let format = "{{.Label \"com.docker.compose.service\"}}";
-        let out = Self::docker(&["ps", "--all", "--filter", &label, "--format", format])?;
-        let mut services: Vec<String> = out.lines().map(str::to_owned).collect();
+        let ids = Self::docker(&["ps", "--all", "--quiet", "--filter", &label])?;
+        let ids: Vec<_> = ids.lines().collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let format = "--format={{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels \"com.docker.compose.service\"}}";
+        let out = Self::docker(&[&["inspect", format][..], &ids[..]].concat())?;
+        let services = out.lines().filter_map(|line| line.split_once(' '));
+        let mut services: Vec<_> =
+            services.filter(|(policy, _)| wanted(policy)).map(|(_, service)| service.to_owned()).collect();
         services.sort();
         Ok(services)
     }
@@ -91,6 +112,19 @@ impl Containers {
             Ok(())
         } else {
             Err(format!("{service} is {status}, {health}"))
+        }
+    }
+
+    /// Whether a service that does one thing has done it.
+    ///
+    /// # Errors
+    /// The state it is in instead.
+    pub fn ended_well(&self, service: &str) -> Result<(), String> {
+        let state = &self.inspect(service)?["State"];
+        if state["Status"] == "exited" && state["ExitCode"] == 0 {
+            Ok(())
+        } else {
+            Err(format!("{service} is {}, exit code {}", state["Status"], state["ExitCode"]))
         }
     }
 

@@ -6,6 +6,8 @@
 pub mod clients;
 pub mod containers;
 pub mod drill;
+pub mod elasticsearch;
+pub mod logpath;
 pub mod scale;
 pub mod stack;
 pub mod tools;

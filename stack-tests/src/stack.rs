@@ -1,6 +1,6 @@
 //! Where the stack under test is.
 
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, path::PathBuf};
 
 use crate::containers::Containers;
 
@@ -28,6 +28,10 @@ pub struct Stack {
     pub grafana: String,
     /// `STACK_GRAFANA_PASSWORD`: of the account `admin`.
     pub grafana_password: String,
+    /// `STACK_ELASTICSEARCH_URL`.
+    pub elasticsearch: String,
+    /// `STACK_SECRETS_DIR`: the folder with the passwords, by default the checkout's `secrets/`.
+    pub secrets: PathBuf,
     /// The containers behind it, if `STACK_COMPOSE_PROJECT` names them: trials that stop and kill need it.
     pub containers: Option<Containers>,
     /// `STACK_FAST=1`: the rules run with all durations divided by 20, so that an alert's end can be waited for.
@@ -55,6 +59,8 @@ impl Stack {
             jaeger: url("STACK_JAEGER_URL", "http://127.0.0.1:16686"),
             grafana: url("STACK_GRAFANA_URL", "http://127.0.0.1:3000"),
             grafana_password: url("STACK_GRAFANA_PASSWORD", "admin"),
+            elasticsearch: url("STACK_ELASTICSEARCH_URL", "http://127.0.0.1:9200"),
+            secrets: url("STACK_SECRETS_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/../secrets")).into(),
             containers: env::var("STACK_COMPOSE_PROJECT").ok().filter(|v| !v.is_empty()).map(Containers::of),
             fast: env::var("STACK_FAST").is_ok_and(|v| v == "1"),
             missing: missing(&env::var("STACK_MISSING").unwrap_or_default()),

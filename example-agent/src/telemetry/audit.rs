@@ -126,6 +126,7 @@ pub(super) struct Shared {
     seq: AtomicU64,
     by_action: [AtomicU64; Action::ALL.len()],
     pub(super) lost: AtomicU64,
+    pub(super) written: AtomicU64,
     pub(super) closing: AtomicBool,
 }
 
@@ -178,6 +179,11 @@ impl AuditLog {
     /// Events so far, lost ones too.
     pub fn recorded(&self, action: Action) -> u64 {
         self.shared.by_action[action as usize].load(Ordering::Relaxed)
+    }
+
+    /// Events that are in a file.
+    pub fn written(&self) -> u64 {
+        self.shared.written.load(Ordering::Relaxed)
     }
 
     /// Events that are in no file.

@@ -143,6 +143,7 @@ impl AuditFile {
             }
             std::thread::park_timeout(self.retry_after);
         }
+        self.shared.written.fetch_add(batch.count, Ordering::Relaxed);
         if failing {
             tracing::warn!(
                 events_lost = self.shared.lost.load(Ordering::Relaxed),

@@ -111,6 +111,8 @@ declare! {
         "1 while the fault is switched on by /faults of the admin side, else 0.";
     LOG_LINES_DROPPED = "agent_log_lines_dropped_total", Kind::Counter, [],
         "Log lines lost because a queue was full or a write failed.";
+    LOG_LINES_WRITTEN = "agent_log_lines_written_total", Kind::Counter, ["stream"],
+        "Lines in the files of the log directory, by stream: app or audit. What has to arrive where logs are kept.";
     SPANS_DROPPED = "agent_spans_dropped_total", Kind::Counter, [],
         "Spans lost because the queue was full or the collector did not take them.";
     AUDIT_EVENTS = "agent_audit_events_total", Kind::Counter, ["action"],

@@ -25,13 +25,24 @@ pub(super) struct LineWriter<W, Open> {
     not_before: Option<Instant>,
     /// The last write ended in the middle of a line.
     torn: bool,
+    written: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
     lost_in_outage: u64,
 }
 
 impl<W: Write, Open: FnMut() -> io::Result<W>> LineWriter<W, Open> {
     fn new(name: String, open: Open, retry_after: Duration, lost: Arc<AtomicU64>) -> Self {
-        Self { name, open, target: None, retry_after, not_before: None, torn: false, lost, lost_in_outage: 0 }
+        Self {
+            name,
+            open,
+            target: None,
+            retry_after,
+            not_before: None,
+            torn: false,
+            written: Arc::default(),
+            lost,
+            lost_in_outage: 0,
+        }
     }
 
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
@@ -82,6 +93,7 @@ impl<W: Write, Open: FnMut() -> io::Result<W>> Write for LineWriter<W, Open> {
             match self.write_line(line) {
                 Ok(()) => {
                     self.not_before = None;
+                    self.written.fetch_add(1, Ordering::Relaxed);
                     let lines_lost = std::mem::take(&mut self.lost_in_outage);
                     if lines_lost > 0 {
                         tracing::info!(log_target = self.name, lines_lost, "log target is written again");
@@ -107,10 +119,15 @@ pub(super) fn stdout(lost: Arc<AtomicU64>) -> impl Write + Send + 'static {
     LineWriter::new("standard output".to_owned(), open, RETRY_AFTER, lost)
 }
 
-/// Files `agent.YYYY-MM-DD-HH.ndjson` (UTC) in a directory, of which the newest `keep` stay.
-pub(super) fn hourly(directory: PathBuf, keep: usize, lost: Arc<AtomicU64>) -> impl Write + Send + 'static {
+/// Files `agent.YYYY-MM-DD-HH.ndjson` (UTC) in a directory, of which the newest `keep` stay. Counts what is in them.
+pub(super) fn hourly(
+    directory: PathBuf,
+    keep: usize,
+    written: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
+) -> impl Write + Send + 'static {
     let name = directory.display().to_string();
-    LineWriter::new(name, move || rolling(&directory, keep), RETRY_AFTER, lost)
+    LineWriter { written, ..LineWriter::new(name, move || rolling(&directory, keep), RETRY_AFTER, lost) }
 }
 
 fn rolling(directory: &Path, keep: usize) -> io::Result<RollingFileAppender> {
@@ -156,6 +173,7 @@ mod tests {
         let lost = Arc::new(AtomicU64::new(0));
         let open = || Ok(disk.clone());
         let mut writer = LineWriter::new("disk".to_owned(), open, Duration::ZERO, lost.clone());
+        let written_lines = writer.written.clone();
         disk.0.lock().unwrap().1 = 10;
         for _ in 0..4 {
             writer.write_all(b"{\"a\":1}\n").unwrap();
@@ -167,6 +185,7 @@ mod tests {
         let written = String::from_utf8(disk.0.lock().unwrap().0.clone()).unwrap();
         assert_eq!(written, "{\"a\":1}\n{\"\n{\"b\":2}\n{\"c\":3}\n");
         assert_eq!(lost.load(Ordering::Relaxed), 3);
+        assert_eq!(written_lines.load(Ordering::Relaxed), 3);
     }
 
     #[test]
@@ -185,7 +204,7 @@ mod tests {
         assert_eq!(lost.load(Ordering::Relaxed), 3);
 
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut writer = hourly(file.path().join("below"), 1, lost.clone());
+        let mut writer = hourly(file.path().join("below"), 1, Arc::default(), lost.clone());
         writer.write_all(b"{}\n").unwrap();
         assert_eq!(lost.load(Ordering::Relaxed), 4);
     }

@@ -61,11 +61,17 @@ pub fn layer<S>(
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    let written = handles.log_lines_written.clone();
     let losses = &mut handles.losses;
     let failed = losses.failed_log_writes.clone();
     let mut targets: Vec<Box<dyn Write + Send>> = vec![Box::new(log_files::stdout(failed.clone()))];
     if let Some(directory) = &settings.log_dir {
-        targets.push(Box::new(log_files::hourly(directory.clone(), settings.log_files.into(), failed)));
+        targets.push(Box::new(log_files::hourly(
+            directory.clone(),
+            settings.log_files.into(),
+            written,
+            failed,
+        )));
     }
     let (mut queues, mut guards) = (Vec::new(), Vec::new());
     for target in targets {

@@ -21,8 +21,8 @@ use super::{
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
         CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind, LLM_RETRIES,
-        LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED,
-        TENANT_BUDGET, TENANT_SPENT, counter, gauge, histogram,
+        LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, LOG_LINES_WRITTEN, REQUESTS, REQUESTS_IN_FLIGHT,
+        SPANS_DROPPED, TENANT_BUDGET, TENANT_SPENT, counter, gauge, histogram,
     },
     events::Rating,
     exemplars::DurationSeries,
@@ -106,6 +106,8 @@ pub struct Metrics {
     in_flight: Gauge,
     telemetry: Handles,
     log_lines_dropped: Counter,
+    app_lines_written: Counter,
+    audit_lines_written: Counter,
     spans_dropped: Counter,
     audit_events: [Counter; Action::ALL.len()],
     audit_events_lost: Counter,
@@ -165,6 +167,8 @@ impl Metrics {
             active_faults: Faults::NAMES.map(|name| gauge(&recorder, &FAULT_ACTIVE, &[name.into()])),
             telemetry,
             log_lines_dropped: counter(&recorder, &LOG_LINES_DROPPED, &[]),
+            app_lines_written: counter(&recorder, &LOG_LINES_WRITTEN, &["app".into()]),
+            audit_lines_written: counter(&recorder, &LOG_LINES_WRITTEN, &["audit".into()]),
             spans_dropped: counter(&recorder, &SPANS_DROPPED, &[]),
             audit_events: Action::ALL
                 .map(|action| counter(&recorder, &AUDIT_EVENTS, &[action.as_str().into()])),
@@ -271,8 +275,10 @@ impl Metrics {
         for (gauge, active) in self.active_faults.iter().zip(faults.active()) {
             gauge.set(f64::from(u8::from(active)));
         }
-        let Handles { losses, audit, .. } = &self.telemetry;
+        let Handles { losses, log_lines_written, audit, .. } = &self.telemetry;
         self.log_lines_dropped.absolute(losses.log_lines());
+        self.app_lines_written.absolute(log_lines_written.load(Ordering::Relaxed));
+        self.audit_lines_written.absolute(audit.written());
         self.spans_dropped.absolute(losses.spans.load(Ordering::Relaxed));
         for (counter, action) in self.audit_events.iter().zip(Action::ALL) {
             counter.absolute(audit.recorded(action));

@@ -69,6 +69,8 @@ impl Losses {
 pub struct Handles {
     /// For the metrics.
     pub losses: Losses,
+    /// Lines in the log files.
+    pub log_lines_written: Arc<AtomicU64>,
     /// Which lines of requests are written.
     pub log_policy: Arc<CurrentLogPolicy>,
     /// Who asked what.
@@ -79,7 +81,12 @@ impl Handles {
     /// For an agent whose process has started no telemetry, or not yet.
     pub fn new(settings: &Settings) -> Self {
         let log_policy = Arc::new(CurrentLogPolicy::new(LogPolicy::of(settings)));
-        Self { losses: Losses::default(), log_policy, audit: AuditLog::default() }
+        Self {
+            losses: Losses::default(),
+            log_lines_written: Arc::default(),
+            log_policy,
+            audit: AuditLog::default(),
+        }
     }
 }
 

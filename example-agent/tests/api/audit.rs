@@ -49,6 +49,15 @@ async fn each_question_has_a_line_with_who_what_and_outcome_and_no_number_is_mis
         assert_eq!(line["trace_id"].as_str().unwrap().len(), 32, "{line}");
     }
     assert_eq!(agent.app.metric("agent_audit_events_total{action=\"query\"}").await.as_deref(), Some("3"));
+    // What is counted as written is in the files.
+    for (stream, prefix) in [("app", "agent."), ("audit", "audit.")] {
+        eventually("as many lines as are counted", async || {
+            let counted = format!("agent_log_lines_written_total{{stream=\"{stream}\"}}");
+            let counted: usize = agent.app.metric(&counted).await?.parse().ok()?;
+            (counted > 0 && counted == log_files(directory.path(), prefix).len()).then_some(())
+        })
+        .await;
+    }
 
     // A run that is killed leaves no last line, and the next has an id of its own.
     agent.child.kill().unwrap();

@@ -71,6 +71,8 @@ const BEGIN_LATER: [(&str, &str); 5] = [
 /// A rule that reads a metric nobody has can never fire.
 fn every_metric_is_there(stack: &Stack) -> Result<(), String> {
     let host = stack.promql("up{job=\"node-exporter\"}")?;
+    let log_path = stack.promql("up{job=\"log-watch\"}")?;
+    let ships = !stack.missing.contains_key("logstash");
     until("every metric", 2 * SOON, || {
         let names = stack.get(&format!("{}/api/v1/label/__name__/values", stack.prometheus))?;
         let known = |name: &str| names["data"].as_array().is_some_and(|all| all.iter().any(|n| n == name));
@@ -82,8 +84,12 @@ fn every_metric_is_there(stack: &Stack) -> Result<(), String> {
         for rule in &rules {
             for name in selected(stack, rule["query"].as_str().unwrap_or_default())? {
                 seen += 1;
-                // The profile `infra` may be off.
-                let off = host.is_empty() && name.starts_with("node_");
+                // The profiles `infra` and `logs` may be off, and there may be no Logstash to be had.
+                let of_logs = ["log_", "logstash_", "elasticsearch_"].iter().any(|p| name.starts_with(p));
+                let of_shipping = name.starts_with("logstash_") || name == "log_lines_missing";
+                let off = (host.is_empty() && name.starts_with("node_"))
+                    || (log_path.is_empty() && of_logs)
+                    || (!ships && of_shipping);
                 if !(known(&name) || recorded(&name) || later(&name) || off) {
                     missing.push(format!("{name} in {}", rule["name"]));
                 }

@@ -16,7 +16,7 @@ fn each(
     check: impl Fn(&Containers, &str, &Value) -> Result<(), String>,
 ) -> Result<(), String> {
     let containers = stack.containers.as_ref().expect("needed");
-    let services = containers.services()?;
+    let services = [containers.services()?, containers.one_shots()?].concat();
     ensure(!services.is_empty(), || "the project has no containers".into())?;
     services.iter().try_for_each(|service| check(containers, service, &containers.inspect(service)?))
 }
@@ -46,9 +46,17 @@ fn least_rights(stack: &Stack) -> Result<(), String> {
         })?;
         ensure(host["Memory"].as_u64() > Some(0), || format!("{service} has no memory limit"))?;
         ensure(host["PidsLimit"].as_u64() > Some(0), || format!("{service} has no limit on processes"))?;
-        // Asked of the kernel: an image's own USER may be a name, or missing.
-        let uid = containers.exec(service, &["id", "-u"])?;
-        ensure(uid.trim() != "0", || format!("{service} runs as root"))
+        // Asked of the kernel: an image's own USER may be a name, or missing. What has ended can say only what it was told.
+        let uid = if inspect["State"]["Running"] == true {
+            containers.exec(service, &["id", "-u"])?
+        } else {
+            inspect["Config"]["User"]
+                .as_str()
+                .and_then(|user| user.split(':').next())
+                .unwrap_or("0")
+                .to_owned()
+        };
+        ensure(!["", "0", "root"].contains(&uid.trim()), || format!("{service} runs as root"))
     })
 }
 

@@ -53,7 +53,8 @@ fn every_container_is_healthy(stack: &Stack) -> Result<(), String> {
     let containers = stack.containers.as_ref().expect("needed");
     let services = containers.services()?;
     ensure(services.len() > 5, || format!("only {services:?} have containers"))?;
-    services.iter().try_for_each(|service| containers.healthy(service))
+    services.iter().try_for_each(|service| containers.healthy(service))?;
+    containers.one_shots()?.iter().try_for_each(|service| containers.ended_well(service))
 }
 
 fn a_query_is_answered_and_priced(stack: &Stack) -> Result<(), String> {

@@ -2,10 +2,12 @@
 
 mod alerts;
 mod dashboards;
+mod elasticsearch;
 mod faults;
 mod hardening;
 mod input;
 mod journey;
+mod logs;
 mod notifications;
 
 use std::sync::Arc;
@@ -54,8 +56,10 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         input::CASES,
         hardening::CASES,
         dashboards::CASES,
+        elasticsearch::CASES,
         alerts::CASES,
         notifications::CASES,
+        logs::CASES,
         faults::CASES,
     ]
     .concat();

@@ -1,9 +1,11 @@
-//! The configuration of Prometheus and Alertmanager, the runbooks and other pages, each file and each case a trial of its own.
+//! The configuration of Prometheus, Alertmanager and Elasticsearch, the runbooks and other pages, each file and each case a trial of its own.
 //!
 //! Needs promtool and amtool. Without them their trials are listed as ignored; with `CI=true` they fail instead.
 
 mod alertmanager;
 mod documents;
+mod elasticsearch;
+mod kibana;
 mod ordinary;
 mod prometheus;
 mod rules;
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         alertmanager::trials(repository, &amtool),
         runbooks::trials(repository, &promtool),
         documents::trials(repository),
+        elasticsearch::trials(repository),
+        kibana::trials(repository),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# start.sh: hands the password on in the environment of what it starts, and starts nothing without one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+passed=0 failed=0
+
+check() { # WANTED-EXIT-CODE WANTED-OUTPUT FILE
+  local code=0 said
+  said=$(LOGSTASH_ELASTICSEARCH_PASSWORD_FILE=$3 LOGSTASH_ENTRYPOINT=/usr/bin/printenv \
+    pipeline/start.sh LOGSTASH_ELASTICSEARCH_PASSWORD 2>&1) || code=$?
+  if [ "$code" -eq "$1" ] && [[ $said == *"$2"* ]]; then
+    passed=$((passed + 1))
+    echo "ok: $3 ends with $code"
+  else
+    failed=$((failed + 1))
+    echo "FAILED: $3 ended with $code, not $1: $said"
+  fi
+}
+
+# shellcheck disable=SC2016 # the characters themselves
+printf '%s' 'a $(b) "c" \d' >"$scratch/odd"
+printf 'with a newline\n' >"$scratch/newline"
+: >"$scratch/empty"
+# shellcheck disable=SC2016
+check 0 'a $(b) "c" \d' "$scratch/odd"
+check 0 'with a newline' "$scratch/newline"
+check 64 'no password' "$scratch/empty"
+check 64 'no password' "$scratch/missing"
+
+printf '\n%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
