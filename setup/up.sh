@@ -5,8 +5,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-# NAME-setup runs in NAME's image.
-is_missing() { grep -qs "^${1%-setup}$(printf '\t')" "$KIT_STATE/missing"; }
+# NAME-setup runs in NAME's image, and what fills, shows and watches Elasticsearch is nothing without it.
+is_missing() {
+  case $1 in kibana* | logstash | log-watch | elasticsearch-exporter) is_missing elasticsearch && return ;; esac
+  grep -qs "^${1%-setup}$(printf '\t')" "$KIT_STATE/missing"
+}
 
 startable() {
   local service
@@ -65,7 +68,7 @@ if [ -z "$(setting KIBANA_LINK '')" ] && has kibana; then
 fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
-docker compose up --detach --wait --wait-timeout 300 --remove-orphans $services || explain
+docker compose up --detach --wait --wait-timeout 420 --remove-orphans $services || explain
 # Those that do one thing and end: Compose counts them as up once they run.
 for service in $services; do
   case $service in

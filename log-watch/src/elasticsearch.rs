@@ -11,6 +11,8 @@ use crate::{http, ledger::STREAMS, settings};
 pub const PREFIXES: [&str; STREAMS.len()] = ["agent-logs", "agent-audit"];
 /// Why a line could not be used: a word in its index's name, and the values of the label `reason`.
 pub const UNUSABLE: [&str; 2] = ["unparsed", "dead"];
+/// In seconds.
+const HOUR: u64 = 3600;
 /// The most lines of one story.
 const MAX_LINES: usize = 10_000;
 
@@ -21,7 +23,7 @@ pub struct Indexed {
     pub newest: Option<f64>,
     /// Lines of all kinds in the time that was asked for.
     pub lines: u64,
-    /// Lines of the last hour that could not be used, by [`UNUSABLE`].
+    /// Lines of this hour and the last that could not be used, by [`UNUSABLE`].
     pub unusable: [u64; UNUSABLE.len()],
 }
 
@@ -62,12 +64,14 @@ impl Elasticsearch {
                 {"gt": millis(after), "lte": millis(until), "format": "epoch_millis"}}})
         };
         let (after, until) = span.unwrap_or((now, now));
-        let hour_ago = now.checked_sub(Duration::from_hours(1)).unwrap_or(UNIX_EPOCH);
+        // This hour and the last, whole: a line that is no JSON has the time of its file, which is that of its hour's start.
+        let hours = (now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / HOUR).saturating_sub(1);
+        let last_hour = UNIX_EPOCH + Duration::from_secs(hours * HOUR) - Duration::from_millis(1);
         let unusable = |reason: &str| {
             let index = format!("{}-{reason}-", PREFIXES[stream]);
-            json!({"filter": {"bool": {"filter": [{"prefix": {"_index": index}}, range(hour_ago, now)]}}})
+            json!({"filter": {"bool": {"filter": [{"prefix": {"_index": index}}, range(last_hour, now)]}}})
         };
-        let counts = json!({"size": 0, "track_total_hits": false, "query": range(after.min(hour_ago), now), "aggs": {
+        let counts = json!({"size": 0, "track_total_hits": false, "query": range(after.min(last_hour), now), "aggs": {
             "span": {"filter": range(after, until)},
             "unparsed": unusable(UNUSABLE[0]), "dead": unusable(UNUSABLE[1])}});
         let counts = self.search(&pattern, &counts).await?;

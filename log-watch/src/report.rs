@@ -48,7 +48,7 @@ declare! {
     MISSING = "log_lines_missing", false, "stream",
         "Expected lines that are not in Elasticsearch. NaN while not known.";
     UNUSABLE_LINES = "log_lines_unusable", false, "reason",
-        "Lines of the last hour, by stream, that are not JSON (unparsed) or that Elasticsearch refused (dead): kept as text.";
+        "Lines of this hour and the last, by stream, that are no JSON (unparsed) or that Elasticsearch refused (dead): kept as text.";
     EVENTS_IN = "logstash_events_in_total", true, "pipeline",
         "Events that came into the pipeline.";
     EVENTS_OUT = "logstash_events_out_total", true, "pipeline",

@@ -13,7 +13,7 @@ use super::{Document, Program, free_ports, run};
 use crate::{clients, wait};
 
 /// How long a start may take on a machine that does other things besides.
-const START: Duration = Duration::from_mins(5);
+const START: Duration = Duration::from_mins(15);
 const SERVICES: [&str; 2] = ["elasticsearch", "elasticsearch-setup"];
 /// What a search gives at once.
 const PAGE: usize = 500;
@@ -51,7 +51,7 @@ impl Elasticsearch {
             secrets,
         };
         run(started.variables(&mut Command::new(repository.join("setup/secrets.sh"))))?;
-        started.compose(&["up", "--detach", "--wait", "--wait-timeout", "300", SERVICES[0]])?;
+        started.compose(&["up", "--detach", "--wait", "--wait-timeout", "900", SERVICES[0]])?;
         // Its exit code says whether everything is set up.
         started.compose(&["up", "--no-deps", "--exit-code-from", SERVICES[1], SERVICES[1]])?;
         Ok(started)

@@ -13,7 +13,7 @@ use super::{Program, free_ports, resident_bytes, run};
 use crate::{clients, wait};
 
 /// How long a start may take: `JRuby` and a dozen plugins, on a machine that does other things besides.
-const START: Duration = Duration::from_mins(10);
+const START: Duration = Duration::from_mins(15);
 /// As in docker-compose.yml.
 const JAVA_OPTIONS: &str =
     "-Xms512m -Xmx512m -XX:+UseSerialGC -XX:MaxDirectMemorySize=128m -Duser.timezone=UTC";

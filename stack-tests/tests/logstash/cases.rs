@@ -33,7 +33,7 @@ const LOG_DIR: &str = "/var/log/agent/";
 pub(crate) const AGENT_FILE: &str = "agent.2025-11-24-09.ndjson";
 pub(crate) const AUDIT_FILE: &str = "audit.2025-11-24.ndjson";
 /// All cases together, once Logstash runs; dead letters take some seconds of their own.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(10);
 /// Stands in every broken line that is made here: none of it may be in Logstash's own log.
 const SECRET: &str = "what-somebody-asked-in-confidence";
 
