@@ -113,8 +113,9 @@ async fn the_tenants_are_told_on_the_admin_port_only() {
 
 #[test]
 fn the_alerts_and_their_times_are_those_of_the_rules() {
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prometheus/rules/agent.yml");
-    let rules = std::fs::read_to_string(rules).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prometheus/rules");
+    let read = |file| std::fs::read_to_string(folder.join(file)).unwrap();
+    let rules = ["agent.yml", "agent-business.yml"].map(read).concat();
     let attribute = |text: &str| text.split('"').next().unwrap().to_owned();
     let mut promised = 0;
     for promise in PAGE.split("data-alert=\"").skip(1) {
@@ -128,5 +129,5 @@ fn the_alerts_and_their_times_are_those_of_the_rules() {
         assert!(promise.split("</p>").next().unwrap().contains(&words), "{alert}: {words}");
         promised += 1;
     }
-    assert_eq!(promised, 5);
+    assert_eq!(promised, 6);
 }

@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::Drill;
+use super::{Drill, pipeline::Pipeline};
 use crate::{
     clients::{client, send},
     containers::Containers,
@@ -298,32 +298,34 @@ pub(super) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String> {
         Containers::docker(&["rm", "--force", NAME]).map(drop)
     });
     let port = Containers::docker(&["port", NAME, "8080"])?;
-    let url = format!("http://{}/v1/query", port.lines().next().unwrap_or_default());
+    let url = format!("http://{}", port.lines().next().unwrap_or_default());
     // A job of its own: its requests must not count among the other's.
     let first = fs::read_to_string(&targets).map_err(|e| format!("{}: {e}", targets.display()))?;
     let both = format!("{first}- {{ targets: [\"drill-agent:8000\"], labels: {{ job: drill-agent }} }}\n");
     let target = changed(drill, targets, &both, false)?;
     let done = Arc::new(AtomicBool::new(false));
-    let callers: Vec<_> = (0..8)
-        .map(|n| {
-            let (done, url) = (Arc::clone(&done), url.clone());
-            thread::spawn(move || {
-                let client = client();
-                while !done.load(Ordering::Relaxed) {
-                    // One asks what is answered, too seldom to bring other alerts about; the others fill the logs.
-                    let body = if n == 0 {
-                        thread::sleep(SELDOM);
-                        json!({"tenant_id": "acme", "query": format!("What is {}?", uuid::Uuid::new_v4())})
-                    } else {
-                        json!({"tenant_id": "nobody", "query": "Who am I?"})
-                    };
-                    if send(client.post(&url).json(&body)).is_err() {
-                        thread::sleep(Duration::from_millis(100));
-                    }
+    // Some ask what is refused, and fill the logs; one what is answered, too seldom to bring other alerts about.
+    let caller = |tenant: &'static str, times: usize, pause: Duration| {
+        let (done, url) = (Arc::clone(&done), url.clone());
+        thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                let question =
+                    json!({"tenant_id": tenant, "query": format!("What is {}?", uuid::Uuid::new_v4())});
+                let mut pipeline = Pipeline::of(&url, &question);
+                while !done.load(Ordering::Relaxed) && pipeline.ask(times).is_ok() && times > 1 {}
+                // Not there yet, or asked.
+                let asked = Instant::now();
+                while !done.load(Ordering::Relaxed) && asked.elapsed() < pause {
+                    thread::sleep(Duration::from_millis(100));
                 }
-            })
+            }
         })
-        .collect();
+    };
+    let callers = [
+        caller("acme", 1, SELDOM),
+        caller("nobody", 100, Duration::from_millis(500)),
+        caller("nobody", 100, Duration::from_millis(500)),
+    ];
     Ok(Fault::new(move || {
         done.store(true, Ordering::Relaxed);
         for caller in callers {

@@ -3,6 +3,7 @@
 
 mod faults;
 mod inbox;
+mod pipeline;
 mod scenarios;
 mod timeline;
 mod traffic;

@@ -1,12 +1,15 @@
 //! Questions that go on while a fault is there.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use super::Drill;
+use serde_json::json;
+
+use super::{Drill, pipeline::Pipeline};
+use crate::clients::{client, send};
 
 /// Who asks what.
 #[derive(Clone, Copy)]
@@ -31,17 +34,23 @@ pub(super) enum Traffic {
 
 /// Runs `body` with this traffic beside it.
 pub(super) fn during<T>(drill: &Drill, traffic: Traffic, body: impl FnOnce() -> T) -> T {
-    let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let done = AtomicBool::new(false);
+    let goes_on = || !done.load(Ordering::Relaxed);
     // Answers may be errors or none: that is what faults are for.
-    let ask = |tenant: &str, fresh: bool, pause: u64| {
-        while !done.load(Ordering::Relaxed) {
-            asked.fetch_add(1, Ordering::Relaxed);
-            let _ = if fresh {
-                drill.stack.fresh_query(tenant)
-            } else {
-                drill.stack.query(tenant, "What does a cache hit cost?")
-            };
-            thread::sleep(Duration::from_millis(pause));
+    let fresh = |tenant: &str, pause: Duration| {
+        let (client, url) = (client(), format!("{}/v1/query", drill.stack.agent));
+        while goes_on() {
+            let query = format!("What does drill {} say about slow requests?", uuid::Uuid::new_v4());
+            let _ = send(client.post(&url).json(&json!({"tenant_id": tenant, "query": query})));
+            thread::sleep(pause);
+        }
+    };
+    let cached = |tenant: &str| {
+        let question = json!({"tenant_id": tenant, "query": "What does a cache hit cost?"});
+        let mut pipeline = Pipeline::of(&drill.stack.agent, &question);
+        while goes_on() {
+            let _ = pipeline.ask(50);
+            thread::sleep(Duration::from_millis(250));
         }
     };
     thread::scope(|scope| {
@@ -49,14 +58,14 @@ pub(super) fn during<T>(drill: &Drill, traffic: Traffic, body: impl FnOnce() -> 
             Traffic::None => {}
             Traffic::Fresh { tenant, callers } => {
                 for _ in 0..callers {
-                    scope.spawn(move || ask(tenant, true, 200));
+                    scope.spawn(|| fresh(tenant, Duration::from_millis(200)));
                 }
             }
             Traffic::OneAmongMany { one, many } => {
-                scope.spawn(move || ask(one, true, 1500));
-                for _ in 0..4 {
-                    scope.spawn(move || ask(many, false, 60));
-                }
+                // Known to the cache before what is new fails.
+                let _ = drill.stack.query(many, "What does a cache hit cost?");
+                scope.spawn(|| fresh(one, Duration::from_millis(700)));
+                scope.spawn(|| cached(many));
             }
         }
         let result = body();
