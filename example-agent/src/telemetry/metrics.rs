@@ -159,7 +159,7 @@ impl Metrics {
             gen_ai: GenAi::new(provider, model.clone()),
             retries: retry::Reason::ALL
                 .map(|reason| counter(&recorder, &LLM_RETRIES, &[reason.as_str().into()])),
-            estimated_calls: counter(&recorder, &LLM_ESTIMATED_CALLS, &[model.clone()]),
+            estimated_calls: counter(&recorder, &LLM_ESTIMATED_CALLS, std::slice::from_ref(&model)),
             unpriced_calls: counter(&recorder, &LLM_UNPRICED_CALLS, &[model]),
             feedback: Rating::ALL.map(|rating| counter(&recorder, &FEEDBACK, &[rating.as_str().into()])),
             hit_rate: HitRate::new(Instant::now()),

@@ -108,7 +108,7 @@ impl Events {
                 let (name, data) = event.split_once('\n').unwrap();
                 let name = name.strip_prefix("event: ").unwrap().to_owned();
                 let data = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
-                self.text = rest.to_owned();
+                self.text = String::from(rest);
                 return Some((name, data));
             }
             let Some(bytes) = self.response.chunk().await.unwrap() else {
