@@ -218,6 +218,11 @@ impl Provider {
         Self { address, calls }
     }
 
+    /// A provider that is somewhere.
+    pub(crate) fn at(address: String) -> Self {
+        Self { address, calls: Calls::default() }
+    }
+
     /// A provider nobody is.
     pub(crate) async fn absent() -> Self {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
