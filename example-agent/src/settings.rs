@@ -88,6 +88,9 @@ pub struct Settings {
     /// How long a request's body may take to arrive
     #[arg(long, env = "AGENT_BODY_TIMEOUT", default_value = "10s", value_parser = some_time, global = true)]
     pub body_timeout: Duration,
+    /// How long a caller may take nothing of an answer before its connection is closed
+    #[arg(long, env = "AGENT_WRITE_TIMEOUT", default_value = "30s", value_parser = some_time, global = true)]
+    pub write_timeout: Duration,
     /// How long the end may take in all: open requests, then logs and spans
     #[arg(long, env = "AGENT_SHUTDOWN_TIMEOUT", default_value = "5s", value_parser = some_time, global = true)]
     pub shutdown_timeout: Duration,

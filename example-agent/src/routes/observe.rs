@@ -1,11 +1,14 @@
 //! Around every request of the API: its span, its outcome in metrics and log, its answer in every case.
 use std::{
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
     time::Instant,
 };
 
 use axum::{
+    body::{Body, Bytes, HttpBody},
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method},
     middleware::Next,
@@ -27,7 +30,7 @@ use crate::{
     App,
     error::{ApiError, ErrorType, complete},
     lifecycle::Phase,
-    pipeline::cost::NanoUsd,
+    pipeline::cost::RequestCost,
     telemetry::{
         LOG_SAMPLED, REQUEST_SPAN,
         audit::{Action, AuditEvent, AuditedRequest, Outcome},
@@ -58,7 +61,10 @@ pub(super) struct RequestScope {
     claimed_tenant: OnceLock<String>,
     tenant: OnceLock<Arc<Tenant>>,
     query_preview: OnceLock<String>,
-    answered: OnceLock<(bool, NanoUsd)>,
+    cost: RequestCost,
+    cached: OnceLock<bool>,
+    /// None until there is an answer, or a reason why not.
+    outcome: OnceLock<Result<(), ApiError>>,
     audit_context: OnceLock<Value>,
 }
 
@@ -107,7 +113,9 @@ impl RequestScope {
             claimed_tenant: OnceLock::new(),
             tenant: OnceLock::new(),
             query_preview: OnceLock::new(),
-            answered: OnceLock::new(),
+            cost: RequestCost::default(),
+            cached: OnceLock::new(),
+            outcome: OnceLock::new(),
             audit_context: OnceLock::new(),
         }
     }
@@ -167,11 +175,30 @@ impl RequestScope {
         let _ = self.audit_context.set(context);
     }
 
+    /// Where its cost is added.
+    pub(super) fn cost(&self) -> &RequestCost {
+        &self.cost
+    }
+
+    /// Its span, for what is done when its handler has returned.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     /// Says how it was answered.
-    pub(super) fn answered(&self, cached: bool, cost: NanoUsd) {
-        let _ = self.answered.set((cached, cost));
+    pub(super) fn answered(&self, cached: bool) {
+        let _ = self.cached.set(cached);
+    }
+
+    /// Says that it is over. Who hangs up from here on has had all there is.
+    pub(super) fn end(&self, outcome: Result<(), ApiError>) {
+        let _ = self.outcome.set(outcome);
     }
 }
+
+/// Marks a response that is over only with its body: whoever makes that calls [`RequestScope::end`].
+#[derive(Clone, Copy)]
+pub(super) struct Streamed;
 
 /// Reports the request when dropped: the server drops what it does when the caller goes away, and code after an
 /// `await` never runs.
@@ -179,18 +206,22 @@ struct Report {
     app: Arc<App>,
     scope: Arc<RequestScope>,
     started: Instant,
-    /// None until there is a response.
-    outcome: Option<Result<(), ApiError>>,
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        let Self { app, scope, started, outcome } = self;
-        let hung_up = || Err(ApiError::new(ErrorType::ClientClosed, "The caller closed the connection."));
-        let outcome = outcome.take().unwrap_or_else(hung_up);
+        let Self { app, scope, started } = self;
+        let broken_off = || {
+            // At the end the agent itself closes what is open.
+            if app.lifecycle.has_reached(Phase::Closed) {
+                return Err(ApiError::shutting_down());
+            }
+            Err(ApiError::new(ErrorType::ClientClosed, "The caller closed the connection."))
+        };
+        let outcome = scope.outcome.get().cloned().unwrap_or_else(broken_off);
         let error = outcome.as_ref().err();
         let tenant = scope.tenant.get().cloned().unwrap_or_else(|| app.tenants.other());
-        let (cached, cost) = scope.answered.get().copied().unwrap_or_default();
+        let (cached, cost) = (scope.cached.get().copied().unwrap_or_default(), scope.cost.get());
         let duration = started.elapsed();
         let slow = duration >= app.slow_request;
         let failed = error.is_some_and(|error| error.kind.is_fault());
@@ -228,6 +259,29 @@ impl Drop for Report {
     }
 }
 
+/// A body that is made while it is sent, and the report of its request. What makes it is dropped first, so that the report
+/// has all of it.
+struct Reported {
+    body: Body,
+    report: Option<Report>,
+}
+
+impl HttpBody for Reported {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) {
+            self.report = None;
+        }
+        frame
+    }
+}
+
 /// The middleware.
 pub(super) async fn observe(
     State(app): State<Arc<App>>,
@@ -247,12 +301,12 @@ pub(super) async fn observe(
     let scope = Arc::new(RequestScope::new(&app, request.method(), endpoint, request.headers()));
     request.extensions_mut().insert(scope.clone());
     let span = scope.span.clone();
-    let report = Report { app, scope, started, outcome: None };
+    let report = Report { app, scope, started };
     async move {
-        let mut report = report;
+        let report = report;
         let response = tokio::select! {
             biased;
-            response = AssertUnwindSafe(next.run(request)).catch_unwind() => response.unwrap_or_else(|panic| panicked(&*panic)),
+            response = AssertUnwindSafe(next.run(request)).catch_unwind() => response.unwrap_or_else(|panic| ApiError::panicked(&*panic).into_response()),
             () = report.app.lifecycle.reached(Phase::Cutting) => ApiError::shutting_down().into_response(),
         };
         let (mut response, error) = complete(response, report.scope.id());
@@ -264,7 +318,10 @@ pub(super) async fn observe(
             headers.extend(HeaderValue::from_str(trace_id).map(|id| (X_TRACE_ID, id)));
         }
         close_when_ending(&report.app, &mut response);
-        report.outcome = Some(error.map_or(Ok(()), Err));
+        if response.extensions_mut().remove::<Streamed>().is_some() {
+            return response.map(|body| Body::new(Reported { body, report: Some(report) }));
+        }
+        scope.end(error.map_or(Ok(()), Err));
         response
     }
     .instrument(span)
@@ -273,14 +330,6 @@ pub(super) async fn observe(
 
 const X_REQUEST_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-request-id");
 const X_TRACE_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-trace-id");
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Response {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    let message = "The agent failed: this is a defect. Report it with the request_id.";
-    let cause: Box<dyn std::error::Error + Send + Sync> = format!("panic: {text}").into();
-    ApiError { cause: Some(cause.into()), ..ApiError::new(ErrorType::Internal, message) }.into_response()
-}
 
 fn span_context(span: &Span) -> SpanContext {
     span.context().span().span_context().clone()

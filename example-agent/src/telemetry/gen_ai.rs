@@ -42,8 +42,10 @@ impl GenAi {
         let model = completion.response_model.as_deref().unwrap_or_default();
         let series = self.series(recorder, if is_plain(model) { model } else { OTHER });
         series.duration.record(completion.duration.as_secs_f64());
-        series.input_tokens.record(completion.usage.input as f64);
-        series.output_tokens.record(completion.usage.output as f64);
+        if !completion.usage_estimated {
+            series.input_tokens.record(completion.usage.input as f64);
+            series.output_tokens.record(completion.usage.output as f64);
+        }
         if let Some(time) = completion.time_to_first_chunk {
             series.first_chunk.record(time.as_secs_f64());
         }
@@ -108,6 +110,7 @@ mod tests {
             text: String::new(),
             response_model: None,
             usage: Usage { input: 1, output: 2 },
+            usage_estimated: false,
             time_to_first_token: Duration::ZERO,
             time_to_first_chunk: Some(Duration::ZERO),
             duration: Duration::ZERO,

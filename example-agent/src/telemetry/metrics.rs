@@ -20,9 +20,10 @@ use super::{
     audit::Action,
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
-        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind, LLM_RETRIES,
-        LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, LOG_LINES_WRITTEN, REQUESTS, REQUESTS_IN_FLIGHT,
-        SPANS_DROPPED, TENANT_BUDGET, TENANT_SPENT, counter, gauge, histogram,
+        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind,
+        LLM_ESTIMATED_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, LOG_LINES_WRITTEN,
+        REQUESTS,
+        REQUESTS_IN_FLIGHT, SPANS_DROPPED, TENANT_BUDGET, TENANT_SPENT, counter, gauge, histogram,
     },
     events::Rating,
     exemplars::DurationSeries,
@@ -36,7 +37,7 @@ use crate::{
     pipeline::{
         RESPONSE_CACHE,
         compliance::{Rule, Rules},
-        cost::NanoUsd,
+        cost::{NanoUsd, Usage},
         llm::Completion,
         retry,
     },
@@ -97,6 +98,7 @@ pub struct Metrics {
     gen_ai: GenAi,
     retries: [Counter; retry::Reason::ALL.len()],
     unpriced_calls: Counter,
+    estimated_calls: Counter,
     feedback: [Counter; Rating::ALL.len()],
     hit_rate: HitRate,
     hit_rate_gauge: Gauge,
@@ -157,6 +159,7 @@ impl Metrics {
             gen_ai: GenAi::new(provider, model.clone()),
             retries: retry::Reason::ALL
                 .map(|reason| counter(&recorder, &LLM_RETRIES, &[reason.as_str().into()])),
+            estimated_calls: counter(&recorder, &LLM_ESTIMATED_CALLS, std::slice::from_ref(&model)),
             unpriced_calls: counter(&recorder, &LLM_UNPRICED_CALLS, &[model]),
             feedback: Rating::ALL.map(|rating| counter(&recorder, &FEEDBACK, &[rating.as_str().into()])),
             hit_rate: HitRate::new(Instant::now()),
@@ -224,14 +227,20 @@ impl Metrics {
 
     /// Counts a call of the model that was answered; without a price its cost is unknown.
     pub fn llm_answered(&self, tenant: &Tenant, completion: &Completion, cost: Option<NanoUsd>) {
+        self.llm_used(tenant, completion.usage, completion.usage_estimated, cost);
+        self.gen_ai.answered(&self.recorder, completion);
+    }
+
+    /// Counts what a call of the model has used and cost.
+    pub fn llm_used(&self, tenant: &Tenant, usage: Usage, estimated: bool, cost: Option<NanoUsd>) {
         let series = &self.tenants[tenant.index];
-        series.input_tokens.increment(completion.usage.input);
-        series.output_tokens.increment(completion.usage.output);
+        series.input_tokens.increment(usage.input);
+        series.output_tokens.increment(usage.output);
+        self.estimated_calls.increment(u64::from(estimated));
         match cost {
             Some(cost) => series.cost.increment(cost.0),
             None => self.unpriced_calls.increment(1),
         }
-        self.gen_ai.answered(&self.recorder, completion);
     }
 
     /// Shows what a tenant has spent today.
