@@ -44,6 +44,9 @@ pub fn run(
         skipped.push("Python: there is no environment for it (make bench says why)".to_owned());
     }
     let mut cached = cost::measure(&agents.iter().chain(&python).collect::<Vec<_>>(), Kind::Cached, rounds)?;
+    for cost in &cached {
+        progress(&format!("  {}: {:.1} µs", cost.name, cost.cpu_us.median));
+    }
     let memory = agents.iter().chain(&python).map(memory).collect();
     let python = python.and_then(|_| cached.pop());
 

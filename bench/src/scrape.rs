@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// So many tenants make a little more than so many series.
-const TENANTS: usize = 260;
+const TENANTS: usize = 310;
 /// As many series as a scrape must have to count.
 pub const SERIES: usize = 10_000;
 /// Enough to tell the threads that serve requests from the others.

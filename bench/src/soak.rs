@@ -30,6 +30,8 @@ const WARM_UP: Duration = Duration::from_mins(5);
 const SETTLE: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(3);
 const CALIBRATION: u64 = 200;
+/// Nothing takes longer to show.
+const MOST_STEPS: usize = 60;
 
 /// What was sent, and what became of it.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -76,71 +78,32 @@ impl Soak {
     }
 }
 
-struct Watched {
-    agent: Server,
-    collector: Collector,
-}
-
 /// Loads an agent for so long, of which a sixth, and at most five minutes, is for warming up.
 pub fn run(binary: &Path, time: Duration, mut progress: impl FnMut(&str)) -> Result<Soak, String> {
-    let failed = |e| format!("cannot start the agent's surroundings: {e}");
-    let collector = Collector::start().map_err(failed)?;
     let warm_up = WARM_UP.min(time / 6);
-    let settings = [
-        ("AGENT_LLM_BASE_URL", provider().map_err(failed)?),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
-        // The cache is full before memory counts.
-        ("AGENT_CACHE_TTL", format!("{}ms", (warm_up / 2).as_millis())),
-    ];
-    let watched = Watched { agent: Server::agent(binary, &settings)?, collector };
-    let [cached, full] = watched.calibrate()?;
-    progress(&format!("a cached answer makes {cached:?} lines and spans, a full call {full:?}"));
-    let begun = watched.sums()?;
-
+    let mut watched = Watched::start(binary)?;
     let steps = time.as_secs() as usize;
-    let (mut memory, mut longest) = (Vec::new(), Duration::ZERO);
-    let mut requests = [0, 0];
+    let mut memory = Vec::new();
     for step in 0..steps {
         let health = Health::ALL[step / COLLECTOR_STEPS % Health::ALL.len()];
         let stalled = step / READER_STEPS % 2 == 1;
         watched.collector.set(health);
         watched.agent.output.stall(stalled);
-        for ((_, times), asked) in watched.load()?.into_iter().zip(&mut requests) {
-            longest = times.iter().copied().fold(longest, Duration::max);
-            *asked += times.len() as u64;
-        }
-        memory.push(watched.agent.memory() as f64 / f64::from(1 << 20));
+        watched.load()?;
+        let mib = watched.agent.memory() as f64 / f64::from(1 << 20);
+        memory.push(mib);
         if step % 60 == 0 {
             let reader = if stalled { "stalled" } else { "reading" };
-            let mib = memory.last().copied().unwrap_or_default();
             progress(&format!("{step} s of {steps}: {mib:.1} MiB, collector {health:?}, reader {reader}"));
         }
     }
-    watched.collector.set(Health::Up);
-    watched.agent.output.stall(false);
-
-    let made = |which: usize| requests[0] * cached[which] + requests[1] * full[which];
-    let ended = Instant::now();
-    let (lines, spans) = loop {
-        let sums = watched.sums()?;
-        let account = |which: usize| Account {
-            made: made(which),
-            arrived: sums.arrived[which] - begun.arrived[which],
-            counted_as_lost: sums.lost[which] - begun.lost[which],
-        };
-        let (lines, spans) = (account(0), account(1));
-        if lines.unaccounted() + spans.unaccounted() == 0 || ended.elapsed() > SETTLE {
-            break (lines, spans);
-        }
-        thread::sleep(STEP);
-    };
-    watched.agent.stop()?;
+    let (lines, spans) = watched.settle()?;
     let counts = &memory[warm_up.as_secs() as usize..];
     let fifth = (counts.len() / 5).max(1);
     Ok(Soak {
         minutes: time.as_secs_f64() / 60.0,
-        requests: requests.iter().sum(),
-        longest_ms: longest.as_secs_f64() * 1e3,
+        requests: watched.asked.iter().sum(),
+        longest_ms: watched.longest.as_secs_f64() * 1e3,
         memory_before_mib: Spread::of(counts[..fifth].iter().copied()),
         memory_after_mib: Spread::of(counts[counts.len() - fifth..].iter().copied()),
         lines,
@@ -148,14 +111,78 @@ pub fn run(binary: &Path, time: Duration, mut progress: impl FnMut(&str)) -> Res
     })
 }
 
-/// Lines and spans.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The same by conditions: the collector stays as it is until that has shown. What became of lines and spans.
+pub fn short(binary: &Path) -> Result<(Account, Account), String> {
+    let mut watched = Watched::start(binary)?;
+    for (number, health) in Health::ALL.into_iter().enumerate() {
+        watched.collector.set(health);
+        watched.agent.output.stall(number % 2 == 1);
+        let before = watched.sums()?;
+        let mut steps = 0;
+        loop {
+            watched.load()?;
+            let now = watched.sums()?;
+            let shown = match health {
+                Health::Up | Health::Slow => now.arrived[SPANS] > before.arrived[SPANS],
+                Health::Refusing | Health::Hanging | Health::Gone => now.lost[SPANS] > before.lost[SPANS],
+            };
+            if shown {
+                break;
+            }
+            steps += 1;
+            if steps > MOST_STEPS {
+                return Err(format!("a collector that is {health:?} does not show in {before:?} {now:?}"));
+            }
+        }
+    }
+    watched.settle()
+}
+
+/// An agent, what it reports to, and what it was asked.
+struct Watched {
+    agent: Server,
+    collector: Collector,
+    /// Lines and spans of a request, by kind.
+    made_by_each: [[u64; 2]; RATES.len()],
+    begun: Sums,
+    asked: [u64; RATES.len()],
+    longest: Duration,
+}
+
+const LINES: usize = 0;
+const SPANS: usize = 1;
+
+/// Lines and spans so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sums {
     arrived: [u64; 2],
     lost: [u64; 2],
 }
 
 impl Watched {
+    fn start(binary: &Path) -> Result<Self, String> {
+        let failed = |e| format!("cannot start the agent's surroundings: {e}");
+        let collector = Collector::start().map_err(failed)?;
+        let settings = [
+            ("AGENT_LLM_BASE_URL", provider().map_err(failed)?),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+            // Full within minutes, and yet those questions stay in it that are asked again and again.
+            ("AGENT_CACHE_MAX_BYTES", (4 << 20).to_string()),
+            ("AGENT_CACHE_TTL", "1day".to_owned()),
+        ];
+        let mut watched = Self {
+            agent: Server::agent(binary, &settings)?,
+            collector,
+            made_by_each: Default::default(),
+            begun: Sums::default(),
+            asked: Default::default(),
+            longest: Duration::ZERO,
+        };
+        watched.made_by_each = watched.calibrate()?;
+        watched.begun = watched.sums()?;
+        Ok(watched)
+    }
+
     fn sums(&self) -> Result<Sums, String> {
         let lost =
             |name| self.agent.metric(name).map(|lost| lost as u64).map_err(|e| format!("no metrics: {e}"));
@@ -164,16 +191,42 @@ impl Watched {
         Ok(Sums { lost, arrived: [self.agent.output.lines(), self.collector.spans()] })
     }
 
-    fn load(&self) -> Result<Vec<(Kind, Vec<Duration>)>, String> {
-        thread::scope(|scope| {
+    /// Asks questions of each kind for a step's time.
+    fn load(&mut self) -> Result<(), String> {
+        let api = self.agent.api;
+        let loads: Result<Vec<_>, String> = thread::scope(|scope| {
             let start = |(kind, rate)| {
-                let load = Load { api: self.agent.api, kind, connections: CONNECTIONS };
-                scope.spawn(move || Ok((kind, load.at(rate, STEP)?)))
+                scope.spawn(move || Load { api, kind, connections: CONNECTIONS }.at(rate, STEP))
             };
             let loads = RATES.map(start);
             let died = |_| Err("the load has died".to_owned());
             loads.into_iter().map(|load| load.join().unwrap_or_else(died)).collect()
-        })
+        });
+        for (times, asked) in loads?.into_iter().zip(&mut self.asked) {
+            self.longest = times.iter().copied().fold(self.longest, Duration::max);
+            *asked += times.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes everything well, waits until all is told, and ends the agent.
+    fn settle(&self) -> Result<(Account, Account), String> {
+        self.collector.set(Health::Up);
+        self.agent.output.stall(false);
+        let ended = Instant::now();
+        loop {
+            let now = self.sums()?;
+            let account = |which: usize| Account {
+                made: self.asked.iter().zip(self.made_by_each).map(|(asked, made)| asked * made[which]).sum(),
+                arrived: now.arrived[which] - self.begun.arrived[which],
+                counted_as_lost: now.lost[which] - self.begun.lost[which],
+            };
+            let (lines, spans) = (account(LINES), account(SPANS));
+            if lines.unaccounted() + spans.unaccounted() == 0 || ended.elapsed() > SETTLE {
+                return Ok((lines, spans));
+            }
+            thread::sleep(STEP);
+        }
     }
 
     /// Lines and spans that a request of each kind makes, while nothing is lost.
