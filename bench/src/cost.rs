@@ -45,7 +45,9 @@ impl Variant {
 /// No telemetry: what the others are compared with.
 pub const OFF: &str = "none";
 /// All of it.
-pub const ALL: &str = "+ log files and audit log";
+pub const ALL: &str = "+ traces at 10 %, exemplars";
+/// All of it, and what the log directory brings besides.
+pub const WITH_FILES: &str = "+ log files and audit log";
 
 /// The agents, from nothing to everything; each has what the one before has.
 pub fn agents(binary: &Path, folder: &Path, requests: u64) -> Result<Vec<Variant>, String> {
@@ -63,8 +65,8 @@ pub fn agents(binary: &Path, folder: &Path, requests: u64) -> Result<Vec<Variant
         ("metrics", vec![scope("metrics")]),
         ("+ logs at 10 %", vec![lines("0.1"), ratio.clone()]),
         ("+ logs at 100 %", vec![lines("1.0"), ratio]),
-        ("+ traces at 10 %, exemplars", [vec![lines("1.0")], traces.to_vec()].concat()),
-        (ALL, [vec![lines("1.0")], traces.to_vec(), files.to_vec()].concat()),
+        (ALL, [vec![lines("1.0")], traces.to_vec()].concat()),
+        (WITH_FILES, [vec![lines("1.0")], traces.to_vec(), files.to_vec()].concat()),
     ];
     let start = |(name, settings): (&'static str, Vec<(&str, String)>)| {
         let server = Server::agent(binary, &[base.to_vec(), settings].concat())?;

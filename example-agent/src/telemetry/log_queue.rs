@@ -49,7 +49,10 @@ impl Shared {
     fn write_to(&self, mut target: impl Write) {
         let mut batch = Vec::new();
         loop {
-            thread::park();
+            // Looked at each time: what the target does may use up the wake-up.
+            while self.waiting().is_empty() && !self.closing.load(Ordering::Acquire) {
+                thread::park();
+            }
             if !self.closing.load(Ordering::Acquire) {
                 thread::park_timeout(BATCH_EVERY);
             }
