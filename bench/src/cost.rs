@@ -101,7 +101,7 @@ pub fn measure(variants: &[&Variant], kind: Kind, rounds: usize) -> Result<Vec<C
             let Variant { server, requests, .. } = variants[number];
             if let Some((before, at)) = begun[number] {
                 thread::sleep(SETTLE.saturating_sub(at.elapsed()));
-                let used = server.cpu() - before;
+                let used = server.cpu().saturating_sub(before);
                 if round > 1 {
                     cpu[number].push(used.as_secs_f64() * 1e6 / *requests as f64);
                 }

@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_millis(200);
 /// Requests at a time until every queue is full that is going to be.
 const FILLING: u64 = 2000;
 /// Nothing takes longer to fill.
-const FILL_TIMEOUT: Duration = Duration::from_secs(120);
+const FILL_TIMEOUT: Duration = Duration::from_mins(2);
 /// What a full disk holds: less than the lines of a thousand requests.
 const DISK_KIB: u32 = 512;
 

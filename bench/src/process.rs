@@ -69,7 +69,7 @@ impl Server {
 
     /// Starts a command that serves on these addresses, and waits until it does.
     pub fn start(mut command: Command, [api, admin]: [SocketAddr; 2]) -> Result<Self, String> {
-        let name = format!("{:?}", command.get_program());
+        let name = command.get_program().display().to_string();
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.map_err(|e| format!("{name} cannot be started: {e}"))?;
         let pid = Pid::from_raw(child.id().cast_signed());

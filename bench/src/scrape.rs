@@ -61,7 +61,7 @@ pub fn measure(binary: &Path, folder: &Path, scrapes: u32) -> Result<Scrape, Str
         let now = agent.cpu_by_thread().into_iter();
         now.map(|(thread, time)| {
             let earlier = before.get(&thread).copied().unwrap_or_default();
-            (thread, (time - earlier).as_secs_f64() * 1e3)
+            (thread, time.saturating_sub(earlier).as_secs_f64() * 1e3)
         })
         .collect::<Vec<_>>()
     };
@@ -77,25 +77,25 @@ pub fn measure(binary: &Path, folder: &Path, scrapes: u32) -> Result<Scrape, Str
         let metrics =
             connection.as_mut().map_err(|e| format!("no connection for a scrape: {e}"))?.ask(request);
         let metrics = metrics.map_err(|e| format!("a scrape has failed: {e}"))?;
-        let took = (agent.cpu() - begun).as_secs_f64() * 1e3;
+        let took = agent.cpu().saturating_sub(begun).as_secs_f64() * 1e3;
         Ok((took, String::from_utf8_lossy(&metrics.body).into_owned()))
     };
     let mut times = Vec::new();
-    let mut series = 0;
+    let mut samples = 0;
     for _ in 0..scrapes {
         let (took, metrics) = scrape(&http::get("/metrics"))?;
         times.push(took);
-        series = metrics.lines().filter(|line| !line.starts_with('#')).count();
+        samples = metrics.lines().filter(|line| !line.starts_with('#')).count();
     }
     let on_request_threads: f64 =
         used(&before).iter().filter(|(thread, _)| serves(thread)).map(|(_, time)| time).sum();
     let open_metrics: Result<Vec<_>, _> = (0..scrapes).map(|_| Ok(scrape(OPEN_METRICS)?.0)).collect();
     let open_metrics = open_metrics.map_err(|e: String| e)?;
-    if series < SERIES {
-        return Err(format!("the scrape has {series} series, not {SERIES}: it takes more tenants"));
+    if samples < SERIES {
+        return Err(format!("the scrape has {samples} series, not {SERIES}: it takes more tenants"));
     }
     Ok(Scrape {
-        series,
+        series: samples,
         cpu_ms: Spread::of(times),
         open_metrics_cpu_ms: Spread::of(open_metrics),
         request_threads_cpu_ms: on_request_threads / f64::from(scrapes),

@@ -27,7 +27,7 @@ const READER_STEPS: usize = 17;
 /// Memory may still grow for so long: buffers, the cache.
 const WARM_UP: Duration = Duration::from_mins(5);
 /// How long it may take until all is told, once everything is well again.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_mins(1);
 const QUIET: Duration = Duration::from_secs(3);
 const CALIBRATION: u64 = 200;
 /// Nothing takes longer to show.
@@ -241,14 +241,14 @@ impl Watched {
         let mut counts = [[0; 2]; 2];
         for (count, (kind, _)) in counts.iter_mut().zip(RATES) {
             let after = ask(kind)?;
-            for which in 0..2 {
+            for (which, count) in count.iter_mut().enumerate() {
                 let made = after.arrived[which] - before.arrived[which];
                 if made == 0 || made % CALIBRATION != 0 || after.lost != before.lost {
                     return Err(format!(
                         "{CALIBRATION} requests make {before:?} {after:?}: not the same each"
                     ));
                 }
-                count[which] = made / CALIBRATION;
+                *count = made / CALIBRATION;
             }
             before = after;
         }
