@@ -15,8 +15,8 @@ use crate::{
 const TENANTS: usize = 310;
 /// As many series as a scrape must have to count.
 pub const SERIES: usize = 10_000;
-/// Enough to tell the threads that serve requests from the others.
-const REQUESTS: u64 = 4000;
+/// Enough to tell the threads that serve requests from that which keeps the metrics up meanwhile.
+const REQUESTS: u64 = 20_000;
 const OPEN_METRICS: &[u8] =
     b"GET /metrics HTTP/1.1\r\nhost: agent\r\naccept: application/openmetrics-text\r\n\r\n";
 
