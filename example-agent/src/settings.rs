@@ -13,7 +13,7 @@ use crate::{
     console::{ConsoleSettings, LINK_VARIABLES},
     evaluate::Golden,
     pipeline::{compliance, cost::Prices},
-    telemetry::{log_policy::TierLevels, logs::LogLevels},
+    telemetry::{Scope, log_policy::TierLevels, logs::LogLevels},
     tenants::Tenants,
 };
 
@@ -136,6 +136,9 @@ pub struct Settings {
     /// What questions and answers must not say, TOML [default: built in]
     #[arg(long, env = "AGENT_COMPLIANCE_FILE", global = true)]
     pub compliance_file: Option<PathBuf>,
+    /// How much is told at all; less than all is for measuring what it costs
+    #[arg(long, env = "AGENT_TELEMETRY", default_value = "all", global = true)]
+    pub telemetry: Scope,
     /// What is logged: a level, or target=level pairs
     #[arg(long, env = "AGENT_LOG", default_value = "info", value_parser = str::parse::<LogLevels>, global = true)]
     pub log: LogLevels,

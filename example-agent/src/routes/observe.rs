@@ -3,7 +3,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
+    task::{self, Poll},
     time::Instant,
 };
 
@@ -15,10 +15,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::FutureExt as _;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{SpanContext, TraceContextExt as _},
+};
 use opentelemetry_http::HeaderExtractor;
 use serde_json::Value;
-use tracing::{Instrument as _, Span, field::Empty, info_span};
+use tracing::{Instrument as _, Span, field::Empty, info_span, record_all};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
@@ -32,7 +35,7 @@ use crate::{
     lifecycle::Phase,
     pipeline::cost::RequestCost,
     telemetry::{
-        LOG_SAMPLED, REQUEST_SPAN,
+        REQUEST_SPAN,
         audit::{Action, AuditEvent, AuditedRequest, Outcome},
         events::{RequestCompleted, RequestFailed, preview},
         metrics::QUERY_ENDPOINT,
@@ -54,6 +57,8 @@ pub(super) struct RequestScope {
     method: &'static str,
     endpoint: &'static str,
     span: Span,
+    /// The same span as OpenTelemetry has it. Attributes go there at once: the way over `span` is longer each time.
+    traced: Context,
     context: SpanContext,
     /// As headers and lines have them; none without a tracer.
     trace_and_span: Option<(String, String)>,
@@ -90,23 +95,28 @@ impl RequestScope {
         let caller_context = caller.span().span_context().clone();
         // Fails only where no tracer is installed, as in tests.
         let _ = span.set_parent(caller);
-        let context = span_context(&span);
+        let traced = span.context();
+        let context = traced.span().span_context().clone();
         let trace_and_span =
             context.is_valid().then(|| (context.trace_id().to_string(), context.span_id().to_string()));
         if let Some((trace_id, span_id)) = &trace_and_span {
-            span.record(LOG_SAMPLED, app.telemetry.log_policy.get().keeps(&context, &caller_context));
-            span.record("trace_id", trace_id);
-            span.record("span_id", span_id);
+            let log_sampled = app.telemetry.log_policy.get().keeps(&context, &caller_context);
+            record_all!(span, log_sampled = log_sampled, trace_id = trace_id, span_id = span_id);
         }
         let method = known_method(method);
-        span.set_attribute("request.id", id.clone());
-        span.set_attribute("http.request.method", method);
-        span.set_attribute("http.route", endpoint);
+        if traced.span().is_recording() {
+            traced.span().set_attributes([
+                KeyValue::new("request.id", id.clone()),
+                KeyValue::new("http.request.method", method),
+                KeyValue::new("http.route", endpoint),
+            ]);
+        }
         Self {
             id,
             method,
             endpoint,
             span,
+            traced,
             context,
             trace_and_span,
             actor: actor(headers),
@@ -133,11 +143,15 @@ impl RequestScope {
     /// Says whose request it is, and its question with the length in characters.
     pub(super) fn identify(&self, tenant: Arc<Tenant>, query: &str, query_length: usize) {
         let _ = self.query_preview.set(preview(query).to_owned());
-        self.span.record("tenant_id", &*tenant.id);
-        self.span.record("tenant_tier", tenant.tier_name());
-        self.span.set_attribute("tenant.id", tenant.id.to_string());
-        self.span.set_attribute("tenant.tier", tenant.tier_name());
-        self.span.set_attribute("query.length", i64::try_from(query_length).unwrap_or(i64::MAX));
+        record_all!(self.span, tenant_id = &*tenant.id, tenant_tier = tenant.tier_name());
+        let traced = self.traced.span();
+        if traced.is_recording() {
+            traced.set_attributes([
+                KeyValue::new("tenant.id", tenant.id.to_string()),
+                KeyValue::new("tenant.tier", tenant.tier_name()),
+                KeyValue::new("query.length", i64::try_from(query_length).unwrap_or(i64::MAX)),
+            ]);
+        }
         let _ = self.tenant.set(tenant);
     }
 
@@ -227,7 +241,7 @@ impl Drop for Report {
         let failed = error.is_some_and(|error| error.kind.is_fault());
         let reason = if failed { Some(Reason::Error) } else { slow.then_some(Reason::Slow) };
         if let Some(reason) = reason {
-            scope.span.set_attribute(REASON, reason.as_str());
+            scope.traced.span().set_attribute(KeyValue::new(REASON, reason.as_str()));
         }
         let findable = scope.context.is_valid() && (scope.context.is_sampled() || reason.is_some());
         let trace = findable.then(|| scope.context.trace_id());
@@ -255,7 +269,7 @@ impl Drop for Report {
             FEEDBACK_ENDPOINT => Action::Feedback,
             _ => return,
         };
-        app.telemetry.audit.record(scope.audited(action, tenant, error));
+        app.telemetry.audit.record_with(action, || scope.audited(action, tenant, error));
     }
 }
 
@@ -272,7 +286,7 @@ impl HttpBody for Reported {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
+        context: &mut task::Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) {
@@ -311,7 +325,8 @@ pub(super) async fn observe(
         };
         let (mut response, error) = complete(response, report.scope.id());
         let scope = &report.scope;
-        scope.span.set_attribute("http.response.status_code", i64::from(response.status().as_u16()));
+        let status = i64::from(response.status().as_u16());
+        scope.traced.span().set_attribute(KeyValue::new("http.response.status_code", status));
         let headers = response.headers_mut();
         headers.extend(HeaderValue::from_str(&scope.id).map(|id| (X_REQUEST_ID, id)));
         if let Some((trace_id, _)) = &scope.trace_and_span {
@@ -330,10 +345,6 @@ pub(super) async fn observe(
 
 const X_REQUEST_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-request-id");
 const X_TRACE_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-trace-id");
-
-fn span_context(span: &Span) -> SpanContext {
-    span.context().span().span_context().clone()
-}
 
 /// The `method` label: what HTTP does not define is the caller's invention.
 fn known_method(method: &Method) -> &'static str {

@@ -1,7 +1,6 @@
 //! Every metric of the agent, declared once: name, kind, labels, buckets and help. `docs/metrics.md` lists them, and a
 //! test compares the two with what a running agent shows.
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString};
-use metrics_exporter_prometheus::PrometheusRecorder;
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
@@ -133,20 +132,16 @@ fn key(metric: &Declared, values: &[SharedString]) -> Key {
 }
 
 /// The counter with these label values.
-pub(super) fn counter(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Counter {
+pub(super) fn counter(recorder: &dyn Recorder, metric: &Declared, values: &[SharedString]) -> Counter {
     recorder.register_counter(&key(metric, values), &METADATA)
 }
 
 /// The gauge with these label values.
-pub(super) fn gauge(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Gauge {
+pub(super) fn gauge(recorder: &dyn Recorder, metric: &Declared, values: &[SharedString]) -> Gauge {
     recorder.register_gauge(&key(metric, values), &METADATA)
 }
 
 /// The histogram with these label values.
-pub(super) fn histogram(
-    recorder: &PrometheusRecorder,
-    metric: &Declared,
-    values: &[SharedString],
-) -> Histogram {
+pub(super) fn histogram(recorder: &dyn Recorder, metric: &Declared, values: &[SharedString]) -> Histogram {
     recorder.register_histogram(&key(metric, values), &METADATA)
 }

@@ -2,8 +2,7 @@
 //! Prometheus make of them: dots become underscores, seconds are a suffix, `{token}` is none.
 use std::sync::{PoisonError, RwLock};
 
-use metrics::{Histogram, SharedString};
-use metrics_exporter_prometheus::PrometheusRecorder;
+use metrics::{Histogram, Recorder, SharedString};
 
 use super::declared::{GEN_AI_DURATION, GEN_AI_FIRST_CHUNK, GEN_AI_TOKENS, histogram};
 use crate::{error::ErrorType, pipeline::llm::Completion, tenants::OTHER};
@@ -38,7 +37,7 @@ impl GenAi {
     }
 
     /// Records a call that was answered.
-    pub(super) fn answered(&self, recorder: &PrometheusRecorder, completion: &Completion) {
+    pub(super) fn answered(&self, recorder: &dyn Recorder, completion: &Completion) {
         let model = completion.response_model.as_deref().unwrap_or_default();
         let series = self.series(recorder, if is_plain(model) { model } else { OTHER });
         series.duration.record(completion.duration.as_secs_f64());
@@ -52,12 +51,12 @@ impl GenAi {
     }
 
     /// Records a call that failed after so many seconds.
-    pub(super) fn failed(&self, recorder: &PrometheusRecorder, kind: ErrorType, seconds: f64) {
+    pub(super) fn failed(&self, recorder: &dyn Recorder, kind: ErrorType, seconds: f64) {
         let labels = self.labels("", kind.as_str());
         histogram(recorder, &GEN_AI_DURATION, &labels).record(seconds);
     }
 
-    fn series(&self, recorder: &PrometheusRecorder, model: &str) -> Series {
+    fn series(&self, recorder: &dyn Recorder, model: &str) -> Series {
         let find = |known: &[(SharedString, Series)], name: &str| {
             known.iter().find(|(known, _)| known.as_ref() == name).map(|(_, series)| series.clone())
         };
