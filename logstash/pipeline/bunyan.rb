@@ -27,7 +27,8 @@ ECS = {
 OWN = %w[
   request_id tenant_id tenant_tier endpoint
   query_preview query_length rule action stage cache_type cached passages
-  model input_tokens output_tokens tokens cost_usd ttft_seconds duration_seconds answer_bytes
+  model input_tokens output_tokens tokens cost_usd ttft_seconds duration_seconds usage_estimated
+  answer_bytes
   budget_usd hard reason attempt wait_seconds rated_request_id rating status
   api admin provider log_policy faults actor as_of timeout_seconds panic_location log_target lines_lost events_lost
   boot_id seq outcome claimed_tenant_id

@@ -1,4 +1,4 @@
-//! The agent against a provider that is not ours: LiteLLM's proxy, with its own answers in place of a model's. Installed by
+//! The agent against a provider that is not ours: `LiteLLM`'s proxy, with its own answers in place of a model's. Installed by
 //! `setup/litellm.sh`; listed as ignored where it is not.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
 mod proxy;

@@ -1,4 +1,4 @@
-//! A LiteLLM proxy of our own, which reaches nobody.
+//! A `LiteLLM` proxy of our own, which reaches nobody.
 use std::{
     net::TcpListener,
     os::unix::process::CommandExt as _,
@@ -12,8 +12,8 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 
-/// It imports half of PyPI.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// It imports half of what Python has.
+const PATIENCE: Duration = Duration::from_mins(3);
 /// It refuses to start with one that looks like an example.
 pub(crate) const KEY: &str = "sk-1f6c0b9d47e2a853c1f6c0b9d47e2a85";
 /// What it says in place of a model.

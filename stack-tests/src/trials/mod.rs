@@ -1,6 +1,7 @@
 //! The trials, by what they prove.
 
 mod alerts;
+mod answers;
 mod dashboards;
 mod elasticsearch;
 mod faults;
@@ -53,6 +54,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
     // Reading before breaking: a trial that stops a container must not stand before one that counts.
     let cases = [
         journey::CASES,
+        answers::CASES,
         input::CASES,
         hardening::CASES,
         dashboards::CASES,
