@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_target_that_takes_nothing_costs_what_the_buffer_cannot_hold_and_nobody_waits() {
         let (queue, writer, batches, lost) = queue();
-        let line = [b'x'; 1 << 20];
+        let line = vec![b'x'; 1 << 20];
         // What the thread may have taken, what the buffer holds, and one more.
         let mut pushed = 0;
         while lost.load(Ordering::Relaxed) == 0 {
