@@ -46,7 +46,7 @@ where
             if let Some(span) = context.lookup_current()
                 && let Some(Fields(fields)) = span.extensions().get()
             {
-                text.extend(fields.iter().flat_map(|(_, field)| field));
+                fields.iter().for_each(|(_, field)| text.extend_from_slice(field));
             }
         });
         self.0.on_event(event, context);
@@ -101,7 +101,7 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    use tracing::{info, info_span, record_all, subscriber::with_default};
+    use tracing::{Level, event, info_span, record_all, subscriber::with_default};
     use tracing_bunyan_formatter::BunyanFormattingLayer;
     use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _, registry};
 
@@ -137,10 +137,10 @@ mod tests {
         with_default(registry().with(RequestLines(formatter)), || {
             let span =
                 info_span!("process_request", tenant_id = "other", log_sampled = true, otel.kind = "server");
-            span.in_scope(|| info!("first"));
+            span.in_scope(|| event!(Level::INFO, "first"));
             record_all!(span, tenant_id = "\"é\n", log_sampled = false);
-            span.in_scope(|| info!(tenants = 2, "second"));
-            info!("third");
+            span.in_scope(|| event!(Level::INFO, tenants = 2, "second"));
+            event!(Level::INFO, "third");
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text
