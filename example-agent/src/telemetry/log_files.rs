@@ -114,9 +114,10 @@ impl<W: Write, Open: FnMut() -> io::Result<W>> Write for LineWriter<W, Open> {
     }
 }
 
-#[expect(clippy::naive_bytecount, reason = "a few kilobytes at a time: not worth a crate")]
+/// How many lines end in it. In pieces that a byte can count, which the compiler makes into a few instructions.
 fn count(lines: &[u8]) -> u64 {
-    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+    let ends = |piece: &[u8]| piece.iter().map(|byte| u8::from(*byte == b'\n')).sum::<u8>();
+    lines.chunks(u8::MAX.into()).map(|piece| u64::from(ends(piece))).sum()
 }
 
 /// Standard output, without the buffer of the standard library: lines that come together are one write.

@@ -83,16 +83,16 @@ impl LogQueue {
         Ok((queue, LogWriter { shared, thread }))
     }
 
-    /// Takes a line, in two parts. Never waits for the target.
-    pub(super) fn push(&self, start: &[u8], end: &[u8]) {
+    /// Takes a line in pieces. Never waits for the target.
+    pub(super) fn push(&self, line: &[&[u8]]) {
+        let length: usize = line.iter().map(|piece| piece.len()).sum();
         let mut waiting = self.shared.waiting();
-        if waiting.len() + start.len() + end.len() > MAX_BYTES {
+        if waiting.len() + length > MAX_BYTES {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let is_first = waiting.is_empty();
-        waiting.extend_from_slice(start);
-        waiting.extend_from_slice(end);
+        line.iter().for_each(|piece| waiting.extend_from_slice(piece));
         drop(waiting);
         if is_first {
             self.thread.unpark();
@@ -142,7 +142,7 @@ mod tests {
         // What the thread may have taken, what the buffer holds, and one more.
         let mut pushed = 0;
         while lost.load(Ordering::Relaxed) == 0 {
-            queue.push(&line, b"\n");
+            queue.push(&[&line, b"\n"]);
             pushed += 1;
         }
         let reader = thread::spawn(move || batches.iter().map(|batch| batch.len()).sum::<usize>());
@@ -159,7 +159,7 @@ mod tests {
         thread::scope(|scope| {
             for name in [b"aaa", b"bbb", b"ccc"] {
                 let queue = &queue;
-                scope.spawn(move || (0..1000).for_each(|_| queue.push(name, b"\n")));
+                scope.spawn(move || (0..1000).for_each(|_| queue.push(&[name, b"\n"])));
             }
         });
         writer.close();

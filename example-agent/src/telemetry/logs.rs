@@ -7,17 +7,15 @@ use std::{
     str::FromStr,
 };
 
-use tracing::{
-    Event, Subscriber,
-    span::{Attributes, Id, Record},
-};
-use tracing_bunyan_formatter::{BunyanFormattingLayer, JsonStorageLayer};
-use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, layer::Context, registry::LookupSpan};
+use tracing::Subscriber;
+use tracing_bunyan_formatter::BunyanFormattingLayer;
+use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, registry::LookupSpan};
 
 use super::{
-    Handles, LOG_SAMPLED, log_files,
+    Handles, log_files,
     log_filter::LogFilter,
     log_queue::{LogQueue, LogWriter},
+    request_lines::{RequestLines, with_request_fields},
 };
 use crate::settings::Settings;
 
@@ -78,34 +76,9 @@ where
     }
     let version = HashMap::from([("service_version".to_owned(), env!("CARGO_PKG_VERSION").into())]);
     let name = settings.service_name.clone();
-    let lines = BunyanFormattingLayer::with_default_fields(name, Queues(queues), version)
-        .skip_fields(["otel.kind", LOG_SAMPLED].into_iter())?;
+    let lines = BunyanFormattingLayer::with_default_fields(name, Queues(queues), version);
     let filter = LogFilter::new(settings.log.0.clone(), handles.log_policy.clone());
-    let layer = SpanFields(JsonStorageLayer).and_then(EventLines(lines)).with_filter(filter);
-    Ok((layer, LogGuards(writers)))
-}
-
-/// Keeps the fields of a request's span for its lines. How long it took is on the last of them anyway.
-struct SpanFields(JsonStorageLayer);
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanFields {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        self.0.on_new_span(attributes, id, context);
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        self.0.on_record(id, values, context);
-    }
-}
-
-/// The formatter without the lines it makes when a span starts and when it ends: nobody asked for them, and they cost
-/// as much as any other.
-struct EventLines<L>(L);
-
-impl<S: Subscriber, L: Layer<S>> Layer<S> for EventLines<L> {
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        self.0.on_event(event, context);
-    }
+    Ok((RequestLines(lines).with_filter(filter), LogGuards(writers)))
 }
 
 /// All targets of a line.
@@ -125,9 +98,11 @@ impl<'a> MakeWriter<'a> for Queues {
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let (start, end) = without_prefix(line);
-        for queue in self.0 {
-            queue.push(start, end);
-        }
+        with_request_fields(end, |end, fields, brace| {
+            for queue in self.0 {
+                queue.push(&[start, end, fields, brace]);
+            }
+        });
         Ok(line.len())
     }
 

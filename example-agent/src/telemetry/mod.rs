@@ -13,6 +13,7 @@ pub mod log_policy;
 mod log_queue;
 pub mod logs;
 pub mod metrics;
+mod request_lines;
 pub mod steps;
 pub mod tail;
 pub mod traces;
