@@ -85,7 +85,9 @@ pub(super) fn stopped<'d>(drill: &'d Drill, service: &'static str) -> Result<Fau
     let containers = containers(&drill.stack)?;
     let off = Fault::new(move || {
         containers.each("start", service)?;
-        containers.wait_healthy(service)
+        // Some need minutes on a machine that does other things too.
+        let well = format!("{service} well again");
+        drill.wait(&well, Duration::from_mins(5), || containers.healthy(service))
     });
     containers.each("stop", service)?;
     Ok(off)
