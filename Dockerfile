@@ -6,6 +6,7 @@ ARG RUNTIME_IMAGE=debian:bookworm-slim
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY bench bench
 COPY command-line command-line
 # The agent searches the documentation for its answers: it is built in.
 COPY docs docs

@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs story demo drill check test test-logstash bench-logs env secrets fmt
+.PHONY: help setup up down reset ps logs story demo drill check test test-logstash bench soak bench-logs env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,12 @@ check: ## formatting, lints, unit tests, rules, routes: all that needs no Docker
 
 test: ## check, then the whole stack up and the end-to-end tests against it
 	@setup/test.sh all
+
+bench: ## what the agent's telemetry costs, beside Python, and what disturbs it (about 5 minutes)
+	@setup/bench.sh run
+
+soak: ## load while collector and log reader come and go: memory, waiting, losses (MINUTES=30)
+	@setup/bench.sh soak --time $(or $(MINUTES),30)m
 
 test-logstash: ## the pipelines' cases, and that no line is lost, by a real Logstash (LOGSTASH_HOME, or its image)
 	@eval "$$(setup/env.sh)" && LOGSTASH_ACCOUNTING=1 cargo test --locked -p stack-tests --test logstash

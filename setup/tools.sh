@@ -49,6 +49,10 @@ if [ "${CI:-}" = true ] && ! command -v chromium >/dev/null 2>&1; then
   { on_debian && [ "$(id -u)" = 0 ] && step chromium "Installing Chromium" apt_install chromium; } ||
     warn "Chromium is missing: the console page is not tested."
 fi
+# So is a provider that is not ours.
+if [ "${CI:-}" = true ]; then
+  "$here/litellm.sh" || warn "LiteLLM is missing: the agent is not tested against a provider that is not ours."
+fi
 # The agent's tests let a real server scrape it, where there is one.
 from_image prometheus prometheus || :
 version() { "$1" --version 2>&1 | awk 'NR == 1 { print $1, $2, $3 }'; }

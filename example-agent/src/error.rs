@@ -1,12 +1,12 @@
 //! What the agent answers when it cannot answer: one error type, its HTTP status, and the JSON body all routes share.
-use std::{error::Error, fmt::Write as _, sync::Arc};
+use std::{any::Any, error::Error, fmt::Write as _, sync::Arc};
 
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::pipeline::{
     budget::Exceeded,
@@ -165,6 +165,23 @@ impl ApiError {
         Self { retry_after: Some(1), ..Self::new(ErrorType::Overloaded, message) }
     }
 
+    /// The answer to a request in whose work there was a panic.
+    pub fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let message = "The agent failed: this is a defect. Report it with the request_id.";
+        let cause: Box<dyn Error + Send + Sync> = format!("panic: {text}").into();
+        Self { cause: Some(cause.into()), ..Self::new(ErrorType::Internal, message) }
+    }
+
+    /// What the caller is told.
+    pub fn to_json(&self, request_id: &str) -> Value {
+        json!({
+            "error": { "type": self.kind.as_str(), "message": &self.message, "field": self.field },
+            "request_id": request_id,
+        })
+    }
+
     /// Names the part of the request that is wrong.
     #[must_use]
     pub fn with_field(mut self, field: &'static str) -> Self {
@@ -260,10 +277,7 @@ pub fn complete(response: Response, request_id: &str) -> (Response, Option<ApiEr
     let Some(error) = parts.extensions.remove::<ApiError>() else {
         return (Response::from_parts(parts, body), None);
     };
-    let body = Json(json!({
-        "error": { "type": error.kind.as_str(), "message": &error.message, "field": error.field },
-        "request_id": request_id,
-    }));
+    let body = Json(error.to_json(request_id));
     // The response made for the bare status declares an empty body.
     parts.headers.remove(header::CONTENT_LENGTH);
     let mut response = (parts.status, body).into_response();

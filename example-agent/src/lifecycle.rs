@@ -25,6 +25,11 @@ impl Lifecycle {
         *self.0.borrow() > Phase::Serving
     }
 
+    /// Whether the phase is reached or passed.
+    pub fn has_reached(&self, phase: Phase) -> bool {
+        *self.0.borrow() >= phase
+    }
+
     /// Goes on to a later phase.
     pub fn advance(&self, phase: Phase) {
         self.0.send_if_modified(|current| {

@@ -16,6 +16,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// Lines and spans are many small pieces of memory: with the system's allocator they cost a fifth more CPU time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit code for what is wrong with the machine rather than with the settings.
 const EXIT_FAILURE: u8 = 1;
 /// The exit code of an evaluation whose accuracy is too low.

@@ -20,11 +20,14 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout_at},
 };
+use tokio_io_timeout::TimeoutStream;
 
 use crate::{App, console::Console, lifecycle::Phase, routes, settings::Settings};
 
 /// A caller that has connected has this long to say what it wants.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a connection may hold of an answer that its caller is slow to take, beside one piece of it, and of a request's head.
+const MAX_BUFFER: usize = 64 << 10;
 /// Between the signal and the closing of idle connections: what was sent before the signal is still read. The HTTP
 /// library closes a connection it has not read from yet, though the request may wait in the socket.
 const IDLE_GRACE: Duration = Duration::from_millis(100);
@@ -48,6 +51,7 @@ pub struct Server {
     api: TcpListener,
     admin: TcpListener,
     max_connections: u32,
+    write_timeout: Duration,
     shutdown_timeout: Duration,
 }
 
@@ -68,6 +72,7 @@ impl Server {
             api,
             admin,
             max_connections: settings.max_connections,
+            write_timeout: settings.write_timeout,
             shutdown_timeout: settings.shutdown_timeout,
         })
     }
@@ -84,9 +89,15 @@ impl Server {
 
     /// Serves until told to end, then finishes what is open. Returns the time by which the process has to be gone.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Instant {
-        let Self { app, api, admin, max_connections, shutdown_timeout } = self;
-        let listener =
-            |until, counted, router| Listener { app: app.clone(), router, until, counted, max_connections };
+        let Self { app, api, admin, max_connections, write_timeout, shutdown_timeout } = self;
+        let listener = |until, counted, router| Listener {
+            app: app.clone(),
+            router,
+            until,
+            counted,
+            max_connections,
+            write_timeout,
+        };
         let mut api = listener(Phase::Draining, true, routes::api(app.clone())).spawn(api);
         // The admin side stays to the end: it tells that the agent is not ready, and the last of the metrics.
         let admin = listener(Phase::Closed, false, routes::admin(app.clone())).spawn(admin);
@@ -132,6 +143,7 @@ struct Listener {
     /// Whether its connections are counted.
     counted: bool,
     max_connections: u32,
+    write_timeout: Duration,
 }
 
 impl Listener {
@@ -182,6 +194,11 @@ impl Listener {
     fn spawn_connection(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         let counted = self.counted.then(|| self.app.metrics.connection());
         let (app, router, until) = (self.app.clone(), self.router.clone(), self.until);
+        // Answers are written at once; there is nothing to gather them with.
+        let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        // Who takes nothing of an answer holds what is not written of it, and its work: not for ever.
+        stream.set_write_timeout(Some(self.write_timeout));
         tokio::spawn(async move {
             let _held = (slot, counted);
             connection(stream, router, &app, until).await;
@@ -189,12 +206,12 @@ impl Listener {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, app: &App, until: Phase) {
-    // Answers are written at once; there is nothing to gather them with.
-    let _ = stream.set_nodelay(true);
+async fn connection(stream: TimeoutStream<TcpStream>, router: Router, app: &App, until: Phase) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER);
+    let mut stream = pin!(stream);
+    let served = http.serve_connection(TokioIo::new(stream.as_mut()), TowerToHyperService::new(router));
+    let mut connection = pin!(served);
     // A connection ends in an error when its caller breaks it: that is not worth a line.
     let result: Result<(), hyper::Error> = tokio::select! {
         biased;

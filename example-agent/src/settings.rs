@@ -13,7 +13,7 @@ use crate::{
     console::{ConsoleSettings, LINK_VARIABLES},
     evaluate::Golden,
     pipeline::{compliance, cost::Prices},
-    telemetry::{log_policy::TierLevels, logs::LogLevels},
+    telemetry::{Scope, log_policy::TierLevels, logs::LogLevels},
     tenants::Tenants,
 };
 
@@ -88,6 +88,9 @@ pub struct Settings {
     /// How long a request's body may take to arrive
     #[arg(long, env = "AGENT_BODY_TIMEOUT", default_value = "10s", value_parser = some_time, global = true)]
     pub body_timeout: Duration,
+    /// How long a caller may take nothing of an answer before its connection is closed
+    #[arg(long, env = "AGENT_WRITE_TIMEOUT", default_value = "30s", value_parser = some_time, global = true)]
+    pub write_timeout: Duration,
     /// How long the end may take in all: open requests, then logs and spans
     #[arg(long, env = "AGENT_SHUTDOWN_TIMEOUT", default_value = "5s", value_parser = some_time, global = true)]
     pub shutdown_timeout: Duration,
@@ -133,6 +136,9 @@ pub struct Settings {
     /// What questions and answers must not say, TOML [default: built in]
     #[arg(long, env = "AGENT_COMPLIANCE_FILE", global = true)]
     pub compliance_file: Option<PathBuf>,
+    /// How much is told at all; less than all is for measuring what it costs
+    #[arg(long, env = "AGENT_TELEMETRY", default_value = "all", global = true)]
+    pub telemetry: Scope,
     /// What is logged: a level, or target=level pairs
     #[arg(long, env = "AGENT_LOG", default_value = "info", value_parser = str::parse::<LogLevels>, global = true)]
     pub log: LogLevels,

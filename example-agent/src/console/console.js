@@ -58,9 +58,11 @@ $('ask').addEventListener('submit', async (event) => {
     const response = await fetch('/v1/query', {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ tenant_id: tenant, query: question }),
+      body: JSON.stringify({ tenant_id: tenant, query: question, stream: true }),
     });
-    show(tenant, response, await response.json());
+    const streamed = response.headers.get('content-type') === 'text/event-stream';
+    const outcome = streamed ? await showWhileMade(response) : await response.json();
+    show(tenant, response, outcome);
   } catch (error) {
     showResult('The agent did not answer', error.message, true);
   } finally {
@@ -69,14 +71,41 @@ $('ask').addEventListener('submit', async (event) => {
   }
 });
 
+/** Shows an answer as it arrives, and returns what follows its text: the facts, or the error. */
+async function showWhileMade(response) {
+  showResult('Answering …', '', false);
+  let answer = '';
+  for await (const { event, data } of events(response)) {
+    if (event !== 'delta') return event === 'done' ? { ...data, answer } : data;
+    answer += data.text;
+    $('answer').textContent = answer;
+  }
+  throw new Error('its answer broke off');
+}
+
+/** The server-sent events of a response: each has a line `event: …` and a line `data: …`. */
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+    const complete = (text + chunk.value).split('\n\n');
+    text = complete.pop();
+    for (const lines of complete) {
+      const [event, data] = lines.split('\n').map((line) => line.slice(line.indexOf(': ') + 2));
+      yield { event, data: JSON.parse(data) };
+    }
+  }
+}
+
 function show(tenant, response, body) {
   const traceId = response.headers.get('x-trace-id');
-  const facts = response.ok
+  // A stream that fails has begun with status 200.
+  const facts = !body.error
     ? { Model: body.model, Tokens: body.tokens, Cost: dollars(body.cost_usd), Cached: body.cached ? 'yes' : 'no' }
-    : { Status: response.status, Type: body.error.type, Field: body.error.field };
+    : { Status: response.ok ? null : response.status, Type: body.error.type, Field: body.error.field };
   facts.Request = body.request_id;
   facts.Trace = traceId;
-  if (response.ok) showResult('Answer', body.answer || '(an empty answer)', false);
+  if (!body.error) showResult('Answer', body.answer || '(an empty answer)', false);
   else showResult('Not answered', body.error.message, true);
   for (const [name, value] of Object.entries(facts)) {
     if (value !== null && value !== undefined) $('facts').append(element('dt', name), element('dd', value));

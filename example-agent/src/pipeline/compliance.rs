@@ -78,6 +78,7 @@ pub struct Rules {
     phrases: AhoCorasick,
     /// Whose a phrase is.
     rule_of_phrase: Vec<usize>,
+    longest_blocking: usize,
 }
 
 /// The rules a text breaks, in the order of the file.
@@ -121,7 +122,7 @@ impl Rules {
     pub fn parse(text: &str) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|e| one_line(&e, text))?;
         let mut rules = Vec::<Arc<Rule>>::with_capacity(file.rule.len());
-        let (mut phrases, mut rule_of_phrase) = (Vec::new(), Vec::new());
+        let (mut phrases, mut rule_of_phrase, mut longest_blocking) = (Vec::new(), Vec::new(), 0);
         for (index, entry) in file.rule.into_iter().enumerate() {
             let id = entry.id;
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -141,18 +142,34 @@ impl Rules {
                 if words.len() == 1 {
                     return Err(format!("rule {id:?}: the phrase {phrase:?} has no letter or digit"));
                 }
+                if entry.action == Action::Block {
+                    longest_blocking = longest_blocking.max(words.split_whitespace().count());
+                }
                 phrases.push(words);
                 rule_of_phrase.push(index);
             }
             rules.push(Arc::new(Rule { index, id: id.into(), action: entry.action }));
         }
         let phrases = AhoCorasick::new(&phrases).map_err(|e| format!("too many phrases: {e}"))?;
-        Ok(Self { all: rules, phrases, rule_of_phrase })
+        Ok(Self { all: rules, phrases, rule_of_phrase, longest_blocking })
     }
 
     /// The rules in the order of the file.
     pub fn all(&self) -> &[Arc<Rule>] {
         &self.all
+    }
+
+    /// The words of the longest phrase that blocks; 0 without one.
+    pub(super) fn longest_blocking(&self) -> usize {
+        self.longest_blocking
+    }
+
+    /// Where the first phrase that blocks begins, in a text that is in the form of [`words`].
+    pub(super) fn first_blocking(&self, words: &str) -> Option<usize> {
+        let found = self.phrases.find_overlapping_iter(words);
+        let blocking =
+            found.filter(|found| self.all[self.rule_of_phrase[found.pattern()]].action == Action::Block);
+        blocking.map(|found| found.start()).min()
     }
 
     /// Which rules the text breaks.
@@ -169,7 +186,7 @@ impl Rules {
 /// The words of a text in lower case, a space before and after each, so that what is found are whole words. Letters that
 /// only look different to a computer (full width, ligatures, accents as marks of their own) are made the same, and
 /// characters nobody sees are left out.
-fn words(text: &str) -> String {
+pub(super) fn words(text: &str) -> String {
     let mut words = String::with_capacity(text.len() + 2);
     words.push(' ');
     let visible = text.chars().filter(|c| !is_invisible(*c));
@@ -187,7 +204,7 @@ fn words(text: &str) -> String {
 }
 
 /// Soft hyphens, zero-width characters and marks of writing direction.
-fn is_invisible(c: char) -> bool {
+pub(super) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
         | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

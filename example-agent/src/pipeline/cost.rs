@@ -1,5 +1,8 @@
 //! What a call costs: list prices from a dated file, money counted in whole billionths of a dollar.
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use serde::Deserialize;
 
@@ -22,6 +25,25 @@ impl NanoUsd {
     }
 }
 
+/// What a request has cost so far. Whoever reports its end reads it, also when the caller has left.
+#[derive(Debug, Default)]
+pub struct RequestCost(AtomicU64);
+
+impl RequestCost {
+    /// Adds what a call has cost.
+    pub fn add(&self, cost: NanoUsd) {
+        self.0.fetch_add(cost.0, Ordering::Relaxed);
+    }
+
+    /// All of it.
+    pub fn get(&self) -> NanoUsd {
+        NanoUsd(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Characters of English text in a token, as [OpenAI](https://help.openai.com/en/articles/4936856) has it.
+const CHARS_PER_TOKEN: usize = 4;
+
 /// Tokens of one call, as the provider reports them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -32,6 +54,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// A guess from the numbers of characters, for calls whose provider did not come to report it, or never does.
+    pub fn estimate(input_chars: usize, output_chars: usize) -> Self {
+        let tokens = |chars: usize| chars.div_ceil(CHARS_PER_TOKEN) as u64;
+        Self { input: tokens(input_chars), output: tokens(output_chars) }
+    }
+
     /// Input and output together.
     pub fn total(self) -> u64 {
         self.input + self.output

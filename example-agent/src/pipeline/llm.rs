@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{cost::Usage, sse::EventStream};
+use super::{cost::Usage, delivery::Delivery, sse::EventStream};
 use crate::{error::ErrorType, settings::Settings};
 
 /// A longer answer than any model gives is a defect of the provider, not an answer.
@@ -97,6 +97,12 @@ pub struct Prompt<'a> {
 }
 
 impl Prompt<'_> {
+    /// How many characters the model has to read.
+    pub(super) fn chars(&self) -> usize {
+        let texts = self.instructions.as_deref().into_iter().chain([self.query]);
+        texts.map(|text| text.chars().count()).sum()
+    }
+
     fn messages(&self) -> Vec<serde_json::Value> {
         let system = self.instructions.iter().map(|text| json!({ "role": "system", "content": text }));
         system.chain([json!({ "role": "user", "content": self.query })]).collect()
@@ -110,8 +116,10 @@ pub struct Completion {
     pub text: String,
     /// The model that answered, by the provider's name for it.
     pub response_model: Option<String>,
-    /// As the provider reports it.
+    /// As the provider reports it, or estimated.
     pub usage: Usage,
+    /// Whether the provider has not reported it.
+    pub usage_estimated: bool,
     /// Until the first piece of text.
     pub time_to_first_token: Duration,
     /// Until the first piece of any kind, where the answer came as a stream.
@@ -145,6 +153,7 @@ struct Choice {
     // `delta` in a stream, `message` in a plain response.
     #[serde(alias = "message")]
     delta: Option<Content>,
+    finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -211,13 +220,28 @@ impl LlmClient {
         self.timeout
     }
 
-    /// Asks the model once, with this much of the time left. The current span becomes the parent of whatever the provider traces.
-    pub async fn complete(&self, prompt: &Prompt<'_>, left: Duration) -> Result<Completion, LlmError> {
-        tokio::time::timeout(left, self.call(prompt)).await.unwrap_or(Err(LlmError::TimedOut(self.timeout)))
+    /// Asks the model once, with this much of the time left. The answer grows in `draft`, which is worth something also if it
+    /// is not finished. The current span becomes the parent of whatever the provider traces.
+    pub async fn complete(
+        &self,
+        prompt: &Prompt<'_>,
+        left: Duration,
+        draft: &mut Draft,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<Completion, LlmError> {
+        let started = Instant::now();
+        let call = self.call(prompt, draft, delivery, started);
+        tokio::time::timeout(left, call).await.unwrap_or(Err(LlmError::TimedOut(self.timeout)))?;
+        draft.finish(prompt, started)
     }
 
-    async fn call(&self, prompt: &Prompt<'_>) -> Result<Completion, LlmError> {
-        let started = Instant::now();
+    async fn call(
+        &self,
+        prompt: &Prompt<'_>,
+        draft: &mut Draft,
+        delivery: &mut Delivery<'_>,
+        started: Instant,
+    ) -> Result<(), LlmError> {
         let mut headers = header::HeaderMap::new();
         let context = tracing::Span::current().context();
         opentelemetry::global::get_text_map_propagator(|propagator| {
@@ -251,19 +275,24 @@ impl LlmClient {
                 return Err(LlmError::Refused { status: status.as_u16(), body: error_body(response).await });
             }
         }
-        read_answer(response, started).await
+        read_answer(response, draft, delivery, started).await
     }
 }
 
-async fn read_answer(mut response: reqwest::Response, started: Instant) -> Result<Completion, LlmError> {
+async fn read_answer(
+    mut response: reqwest::Response,
+    draft: &mut Draft,
+    delivery: &mut Delivery<'_>,
+    started: Instant,
+) -> Result<(), LlmError> {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let streamed =
         content_type.is_some_and(|v| v.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
-    let (mut answer, mut received) = (Answer::default(), 0);
+    let mut received = 0;
     let (mut events, mut plain) = (EventStream::default(), Vec::new());
     while let Some(bytes) = response.chunk().await.map_err(|e| LlmError::BrokenOff(e.without_url()))? {
         if streamed {
-            answer.time_to_first_chunk.get_or_insert_with(|| started.elapsed());
+            draft.time_to_first_chunk.get_or_insert_with(|| started.elapsed());
         }
         received += bytes.len();
         if received > MAX_RESPONSE_BYTES {
@@ -271,32 +300,47 @@ async fn read_answer(mut response: reqwest::Response, started: Instant) -> Resul
         }
         if streamed {
             for data in events.push(&bytes) {
-                answer.add(&data, started)?;
+                draft.add(&data, started)?;
             }
+            delivery.show(&draft.text).await;
         } else {
             plain.extend_from_slice(&bytes);
         }
     }
     let rest = if streamed { events.finish() } else { Some(plain) };
     if let Some(data) = rest {
-        answer.add(&data, started)?;
+        draft.add(&data, started)?;
     }
-    answer.finish(started)
+    // A plain one is all there or is no JSON.
+    draft.ended |= !streamed && draft.usage.is_some();
+    Ok(())
 }
 
 /// An answer as its pieces arrive.
-#[derive(Default)]
-struct Answer {
+#[derive(Debug, Default)]
+pub struct Draft {
     text: String,
     model: Option<String>,
-    usage: Option<ReportedUsage>,
+    usage: Option<Usage>,
+    /// Whether the provider has said that the answer is complete.
+    ended: bool,
     time_to_first_token: Option<Duration>,
     time_to_first_chunk: Option<Duration>,
 }
 
-impl Answer {
+impl Draft {
+    /// Tokens of an answer that has begun, and whether they are estimated; none before the first piece of text.
+    pub(super) fn usage(&self, prompt: &Prompt<'_>) -> Option<(Usage, bool)> {
+        let estimate = || Usage::estimate(prompt.chars(), self.text.chars().count());
+        match self.usage {
+            Some(usage) => Some((usage, false)),
+            None => (!self.text.is_empty()).then(|| (estimate(), true)),
+        }
+    }
+
     fn add(&mut self, data: &[u8], started: Instant) -> Result<(), LlmError> {
         if data.trim_ascii() == b"[DONE]" {
+            self.ended = true;
             return Ok(());
         }
         let chunk: Chunk = serde_json::from_slice(data).map_err(|e| {
@@ -305,28 +349,38 @@ impl Answer {
         if let Some(error) = chunk.error.filter(|e| !e.is_null()) {
             return Err(LlmError::Refused { status: 200, body: preview(&error.to_string()) });
         }
-        let text = chunk.choices.into_iter().next().and_then(|choice| choice.delta?.content);
+        if let Some(ReportedUsage { prompt_tokens, completion_tokens }) = chunk.usage {
+            let usage = Usage { input: prompt_tokens, output: completion_tokens };
+            if usage.input > MAX_TOKENS || usage.output > MAX_TOKENS {
+                return Err(LlmError::Invalid(format!("it reports {usage:?}, more than a model can take")));
+            }
+            self.usage = Some(usage);
+            // Some report it with each piece; alone it comes last.
+            self.ended |= chunk.choices.is_empty();
+        }
+        let choice = chunk.choices.into_iter().next();
+        self.ended |= choice.as_ref().is_some_and(|choice| choice.finish_reason.is_some());
+        let text = choice.and_then(|choice| choice.delta?.content);
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.time_to_first_token.get_or_insert_with(|| started.elapsed());
             self.text.push_str(&text);
         }
         self.model = chunk.model.or(self.model.take());
-        self.usage = chunk.usage.or(self.usage.take());
         Ok(())
     }
 
-    fn finish(self, started: Instant) -> Result<Completion, LlmError> {
-        // Without usage there is no cost, and a cost that is missing is worse than an answer that is.
-        let usage = self.usage.ok_or_else(|| LlmError::Invalid("it does not report its usage".to_owned()))?;
-        let usage = Usage { input: usage.prompt_tokens, output: usage.completion_tokens };
-        if usage.input > MAX_TOKENS || usage.output > MAX_TOKENS {
-            return Err(LlmError::Invalid(format!("it reports {usage:?}, more than a model can take")));
+    fn finish(&mut self, prompt: &Prompt<'_>, started: Instant) -> Result<Completion, LlmError> {
+        if !self.ended {
+            return Err(LlmError::Invalid("it has no end".to_owned()));
         }
+        let (usage, usage_estimated) =
+            self.usage(prompt).unwrap_or((Usage::estimate(prompt.chars(), 0), true));
         let duration = started.elapsed();
         Ok(Completion {
-            text: self.text,
-            response_model: self.model,
+            text: std::mem::take(&mut self.text),
+            response_model: self.model.take(),
             usage,
+            usage_estimated,
             time_to_first_token: self.time_to_first_token.unwrap_or(duration),
             time_to_first_chunk: self.time_to_first_chunk,
             duration,

@@ -3,6 +3,8 @@ pub mod budget;
 pub mod cache;
 pub mod compliance;
 pub mod cost;
+pub mod delivery;
+mod hold_back;
 pub mod llm;
 pub mod retrieval;
 pub mod retry;
@@ -11,7 +13,7 @@ mod sse;
 use std::{sync::Arc, time::SystemTime};
 
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::{Instant, sleep},
 };
 use tracing::{Span, info_span};
@@ -21,8 +23,9 @@ use self::{
     budget::{Budgets, Exceeded},
     cache::{AnswerCache, CachedAnswer},
     compliance::{Rules, Stage, Violation},
-    cost::{NanoUsd, Price},
-    llm::{Completion, LlmClient, LlmError, Prompt},
+    cost::{NanoUsd, Price, RequestCost, Usage},
+    delivery::Delivery,
+    llm::{Completion, Draft, LlmClient, LlmError, Prompt},
     retrieval::{Found, Knowledge},
     retry::Retries,
 };
@@ -33,7 +36,7 @@ use crate::{
     telemetry::{
         events::{
             AnswerKept, BudgetSpent, CacheLookup, ComplianceViolation, LlmCallCompleted, LlmCallFailed,
-            LlmCallRetried, LlmCallStarted, PassagesFound,
+            LlmCallRetried, LlmCallStarted, LlmCallUnfinished, PassagesFound,
         },
         gen_ai,
         metrics::Metrics,
@@ -45,6 +48,17 @@ use crate::{
 /// The kind of the one cache there is: whole answers.
 pub const RESPONSE_CACHE: &str = "response";
 
+/// A tenant's question.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Who asks.
+    pub tenant: &'a Tenant,
+    /// What.
+    pub query: &'a str,
+    /// Where its cost is added, as it arises.
+    pub cost: &'a RequestCost,
+}
+
 /// What a request gets.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -52,8 +66,6 @@ pub struct Answer {
     pub text: String,
     /// Tokens of this request: 0 for an answer from the cache.
     pub tokens: u64,
-    /// Cost of this request: 0 for an answer from the cache.
-    pub cost: NanoUsd,
     /// Whether it comes from the cache.
     pub cached: bool,
 }
@@ -65,29 +77,19 @@ pub enum NoAnswer {
     Overloaded,
     /// The question must not be asked.
     Refused(Violation),
-    /// The answer must not be given, but has cost this.
-    Withheld(Violation, NanoUsd),
+    /// The answer must not be given.
+    Withheld(Violation),
     /// The tenant has spent its budget.
     OverBudget(Exceeded),
     /// The model gave none.
     Llm(LlmError),
 }
 
-impl NoAnswer {
-    /// What it cost all the same.
-    pub fn cost(&self) -> NanoUsd {
-        match self {
-            Self::Withheld(_, cost) => *cost,
-            Self::Overloaded | Self::Refused(_) | Self::OverBudget(_) | Self::Llm(_) => NanoUsd::default(),
-        }
-    }
-}
-
 impl From<NoAnswer> for ApiError {
     fn from(reason: NoAnswer) -> Self {
         match reason {
             NoAnswer::Overloaded => Self::overloaded(),
-            NoAnswer::Refused(violation) | NoAnswer::Withheld(violation, _) => violation.into(),
+            NoAnswer::Refused(violation) | NoAnswer::Withheld(violation) => violation.into(),
             NoAnswer::OverBudget(exceeded) => exceeded.into(),
             NoAnswer::Llm(error) => error.into(),
         }
@@ -133,36 +135,45 @@ impl Pipeline {
         self.llm.model()
     }
 
-    /// Answers a tenant's question.
-    pub async fn answer(&self, tenant: &Tenant, query: &str) -> Result<Answer, NoAnswer> {
+    /// Answers a question. Whoever receives `deltas` gets the answer's text in pieces, as far as it may be shown while it is
+    /// made, and all of it by the end; this waits until they have taken each piece.
+    pub async fn answer(
+        &self,
+        question: &Question<'_>,
+        deltas: Option<mpsc::Sender<String>>,
+    ) -> Result<Answer, NoAnswer> {
+        let Question { tenant, query, cost: spent } = *question;
         // Refused at once rather than queued: whoever waits in a queue that grows has hung up when it is their turn.
         let _slot = self.slots.try_acquire().map_err(|_| NoAnswer::Overloaded)?;
         let _counted = self.metrics.in_flight();
+        let mut delivery = Delivery::new(&self.rules, deltas);
         let faults = self.faults.get(Instant::now().into_std()).faults;
         self.check_compliance(tenant, Stage::Question, query).await.map_err(NoAnswer::Refused)?;
         if let Some(known) = self.check_cache(tenant, query, &faults).await {
-            return Ok(Answer { text: known.text.clone(), tokens: 0, cost: NanoUsd(0), cached: true });
+            delivery.finish(&known.text).await;
+            return Ok(Answer { text: known.text.clone(), tokens: 0, cached: true });
         }
         self.budgets.admit(tenant, SystemTime::now()).map_err(NoAnswer::OverBudget)?;
         let instructions = self.rag_query(query).await;
         let prompt = Prompt { instructions, query };
-        let completion = self.call_llm(&prompt, &faults).await.map_err(NoAnswer::Llm)?;
-        let cost = self.price.map(|price| faults.cost(price.cost(completion.usage)));
+        let completion =
+            self.call_llm(question, &prompt, &faults, &mut delivery).await.map_err(NoAnswer::Llm)?;
+        let cost = self.cost(completion.usage, &faults);
         LlmCallCompleted { tenant, model: self.model(), completion: &completion, cost }.emit(&self.metrics);
+        spent.add(cost.unwrap_or_default());
         self.spend(tenant, cost.unwrap_or_default());
-        let withheld = |violation| NoAnswer::Withheld(violation, cost.unwrap_or_default());
-        self.check_compliance(tenant, Stage::Answer, &completion.text).await.map_err(withheld)?;
+        self.check_compliance(tenant, Stage::Answer, &completion.text).await.map_err(NoAnswer::Withheld)?;
+        delivery.finish(&completion.text).await;
         // An empty answer was paid for, but is not worth repeating.
         if !completion.text.is_empty() && faults.keep_answers() {
             self.cache.insert(tenant.index, query, CachedAnswer { text: completion.text.clone() }).await;
             AnswerKept { cache_type: RESPONSE_CACHE, answer: &completion.text }.emit();
         }
-        Ok(Answer {
-            text: completion.text,
-            tokens: completion.usage.total(),
-            cost: cost.unwrap_or_default(),
-            cached: false,
-        })
+        Ok(Answer { text: completion.text, tokens: completion.usage.total(), cached: false })
+    }
+
+    fn cost(&self, usage: Usage, faults: &Faults) -> Option<NanoUsd> {
+        self.price.map(|price| faults.cost(price.cost(usage)))
     }
 
     /// What is in the cache was checked before it was put there, by the same rules.
@@ -208,14 +219,33 @@ impl Pipeline {
         found.instructions()
     }
 
-    /// Asks the model, again where that may help. Each attempt has a span, and a count, of its own.
-    async fn call_llm(&self, prompt: &Prompt<'_>, faults: &Faults) -> Result<Completion, LlmError> {
+    /// Asks the model, again where that may help: never once it has begun to answer. Each attempt has a span, and a count,
+    /// of its own.
+    async fn call_llm(
+        &self,
+        question: &Question<'_>,
+        prompt: &Prompt<'_>,
+        faults: &Faults,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<Completion, LlmError> {
         self.retries.call();
         let deadline = Instant::now() + self.llm.timeout();
         let mut attempt = 1;
         loop {
-            let result = self.attempt(prompt, faults, attempt, deadline).await;
+            let started = Instant::now();
+            let mut call = Call {
+                pipeline: self,
+                question,
+                prompt,
+                faults,
+                started,
+                draft: Draft::default(),
+                completed: false,
+            };
+            let result = call.attempt(attempt, deadline, delivery).await;
             let Err(error) = &result else { return result };
+            LlmCallFailed { model: self.model(), error, duration: started.elapsed() }.emit(&self.metrics);
+            drop(call);
             let left = deadline.saturating_duration_since(Instant::now());
             let Some((reason, wait)) = self.retries.after(error, attempt, left) else { return result };
             LlmCallRetried { reason, attempt, wait }.emit(&self.metrics);
@@ -223,33 +253,59 @@ impl Pipeline {
             attempt += 1;
         }
     }
+}
 
+/// A call of the model. One that ends after the answer has begun and before it is complete, by whatever cause, is paid for:
+/// it is counted when dropped, for code after an `await` does not run when the caller leaves.
+struct Call<'a> {
+    pipeline: &'a Pipeline,
+    question: &'a Question<'a>,
+    prompt: &'a Prompt<'a>,
+    faults: &'a Faults,
+    started: Instant,
+    draft: Draft,
+    completed: bool,
+}
+
+impl Call<'_> {
     async fn attempt(
-        &self,
-        prompt: &Prompt<'_>,
-        faults: &Faults,
+        &mut self,
         attempt: u32,
         deadline: Instant,
+        delivery: &mut Delivery<'_>,
     ) -> Result<Completion, LlmError> {
+        let Pipeline { llm, .. } = self.pipeline;
         let span = info_span!(
             "call_llm",
             otel.kind = "client",
-            llm.model = self.model(),
+            llm.model = llm.model(),
             llm.attempt = i64::from(attempt),
             gen_ai.operation.name = gen_ai::OPERATION,
-            gen_ai.provider.name = self.llm.provider(),
-            gen_ai.request.model = self.model(),
-            server.address = self.llm.server_address(),
-            server.port = i64::from(self.llm.server_port()),
+            gen_ai.provider.name = llm.provider(),
+            gen_ai.request.model = llm.model(),
+            server.address = llm.server_address(),
+            server.port = i64::from(llm.server_port()),
         );
-        LlmCallStarted { model: self.model(), server_address: self.llm.server_address() }.emit();
-        let started = Instant::now();
-        let left = deadline.saturating_duration_since(started);
-        let result = step(span, faults.disturb(left, self.llm.complete(prompt, left))).await;
-        if let Err(error) = &result {
-            LlmCallFailed { model: self.model(), error, duration: started.elapsed() }.emit(&self.metrics);
-        }
+        LlmCallStarted { model: llm.model(), server_address: llm.server_address() }.emit();
+        let left = deadline.saturating_duration_since(self.started);
+        let work = llm.complete(self.prompt, left, &mut self.draft, delivery);
+        let result = step(span, self.faults.disturb(left, work)).await;
+        self.completed = result.is_ok();
         result
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let Self { pipeline, question, .. } = *self;
+        let Some(usage) = self.draft.usage(self.prompt).filter(|_| !self.completed) else { return };
+        let (usage, usage_estimated) = usage;
+        let cost = pipeline.cost(usage, self.faults);
+        let Question { tenant, cost: spent, .. } = *question;
+        let (model, duration) = (pipeline.model(), self.started.elapsed());
+        LlmCallUnfinished { tenant, model, usage, usage_estimated, cost, duration }.emit(&pipeline.metrics);
+        spent.add(cost.unwrap_or_default());
+        pipeline.spend(tenant, cost.unwrap_or_default());
     }
 }
 

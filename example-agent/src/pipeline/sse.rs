@@ -52,22 +52,45 @@ impl EventStream {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const STREAM: &str = ": comment\r\n\r\nevent: x\ndata: {\"a\":\"Größe 🦀\"}\n\ndata:one\r\ndata: two\r\n\r\n\n\ndata: [DONE]";
 
+    fn events<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> Vec<Vec<u8>> {
+        let mut stream = EventStream::default();
+        let mut events: Vec<_> = chunks.into_iter().flat_map(|chunk| stream.push(chunk)).collect();
+        events.extend(stream.finish());
+        events
+    }
+
     #[test]
     fn events_are_the_same_wherever_the_chunks_are_cut() {
-        let expected = ["{\"a\":\"Größe 🦀\"}", "one\ntwo", "[DONE]"];
-        for size in 1..=STREAM.len() {
-            let mut stream = EventStream::default();
-            let mut events = Vec::new();
-            for chunk in STREAM.as_bytes().chunks(size) {
-                events.extend(stream.push(chunk));
+        let expected = ["{\"a\":\"Größe 🦀\"}", "one\ntwo", "[DONE]"].map(|data| data.as_bytes().to_vec());
+        let bytes = STREAM.as_bytes();
+        for size in 1..=bytes.len() {
+            assert_eq!(events(bytes.chunks(size)), expected, "chunks of {size}");
+        }
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let chunks = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(events(chunks), expected, "cut at {first} and {second}");
             }
-            events.extend(stream.finish());
-            let events: Vec<_> = events.into_iter().map(|e| String::from_utf8(e).unwrap()).collect();
-            assert_eq!(events, expected, "chunks of {size}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_no_provider_should_send_is_read_the_same_in_any_chunks_and_no_longer_than_it_is(
+            bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b':'), Just(b' '), Just(b'd'), any::<u8>()], 0..200),
+            lines in prop::collection::vec(prop_oneof!["data: ?[a-z{}]{0,5}", "data", "[:a-z]{0,5}", ""], 0..20),
+            size in 1..50usize,
+        ) {
+            let sent = [&bytes[..], lines.join("\n").as_bytes()].concat();
+            let whole = events([&sent[..]]);
+            prop_assert_eq!(&events(sent.chunks(size)), &whole);
+            prop_assert!(whole.iter().map(Vec::len).sum::<usize>() <= sent.len());
         }
     }
 }

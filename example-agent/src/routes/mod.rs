@@ -2,6 +2,7 @@
 mod body;
 mod console;
 mod cross_origin;
+mod events;
 mod faults;
 mod feedback;
 mod health;

@@ -1,21 +1,27 @@
 //! Around every request of the API: its span, its outcome in metrics and log, its answer in every case.
 use std::{
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{self, Poll},
     time::Instant,
 };
 
 use axum::{
+    body::{Body, Bytes, HttpBody},
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use futures_util::FutureExt as _;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{SpanContext, TraceContextExt as _},
+};
 use opentelemetry_http::HeaderExtractor;
 use serde_json::Value;
-use tracing::{Instrument as _, Span, field::Empty, info_span};
+use tracing::{Instrument as _, Span, field::Empty, info_span, record_all};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
@@ -27,9 +33,9 @@ use crate::{
     App,
     error::{ApiError, ErrorType, complete},
     lifecycle::Phase,
-    pipeline::cost::NanoUsd,
+    pipeline::cost::RequestCost,
     telemetry::{
-        LOG_SAMPLED, REQUEST_SPAN,
+        REQUEST_SPAN,
         audit::{Action, AuditEvent, AuditedRequest, Outcome},
         events::{RequestCompleted, RequestFailed, preview},
         metrics::QUERY_ENDPOINT,
@@ -51,6 +57,8 @@ pub(super) struct RequestScope {
     method: &'static str,
     endpoint: &'static str,
     span: Span,
+    /// The same span as OpenTelemetry has it. Attributes go there at once: the way over `span` is longer each time.
+    traced: Context,
     context: SpanContext,
     /// As headers and lines have them; none without a tracer.
     trace_and_span: Option<(String, String)>,
@@ -58,7 +66,10 @@ pub(super) struct RequestScope {
     claimed_tenant: OnceLock<String>,
     tenant: OnceLock<Arc<Tenant>>,
     query_preview: OnceLock<String>,
-    answered: OnceLock<(bool, NanoUsd)>,
+    cost: RequestCost,
+    cached: OnceLock<bool>,
+    /// None until there is an answer, or a reason why not.
+    outcome: OnceLock<Result<(), ApiError>>,
     audit_context: OnceLock<Value>,
 }
 
@@ -84,30 +95,37 @@ impl RequestScope {
         let caller_context = caller.span().span_context().clone();
         // Fails only where no tracer is installed, as in tests.
         let _ = span.set_parent(caller);
-        let context = span_context(&span);
+        let traced = span.context();
+        let context = traced.span().span_context().clone();
         let trace_and_span =
             context.is_valid().then(|| (context.trace_id().to_string(), context.span_id().to_string()));
         if let Some((trace_id, span_id)) = &trace_and_span {
-            span.record(LOG_SAMPLED, app.telemetry.log_policy.get().keeps(&context, &caller_context));
-            span.record("trace_id", trace_id);
-            span.record("span_id", span_id);
+            let log_sampled = app.telemetry.log_policy.get().keeps(&context, &caller_context);
+            record_all!(span, log_sampled = log_sampled, trace_id = trace_id, span_id = span_id);
         }
         let method = known_method(method);
-        span.set_attribute("request.id", id.clone());
-        span.set_attribute("http.request.method", method);
-        span.set_attribute("http.route", endpoint);
+        if traced.span().is_recording() {
+            traced.span().set_attributes([
+                KeyValue::new("request.id", id.clone()),
+                KeyValue::new("http.request.method", method),
+                KeyValue::new("http.route", endpoint),
+            ]);
+        }
         Self {
             id,
             method,
             endpoint,
             span,
+            traced,
             context,
             trace_and_span,
             actor: actor(headers),
             claimed_tenant: OnceLock::new(),
             tenant: OnceLock::new(),
             query_preview: OnceLock::new(),
-            answered: OnceLock::new(),
+            cost: RequestCost::default(),
+            cached: OnceLock::new(),
+            outcome: OnceLock::new(),
             audit_context: OnceLock::new(),
         }
     }
@@ -125,11 +143,15 @@ impl RequestScope {
     /// Says whose request it is, and its question with the length in characters.
     pub(super) fn identify(&self, tenant: Arc<Tenant>, query: &str, query_length: usize) {
         let _ = self.query_preview.set(preview(query).to_owned());
-        self.span.record("tenant_id", &*tenant.id);
-        self.span.record("tenant_tier", tenant.tier_name());
-        self.span.set_attribute("tenant.id", tenant.id.to_string());
-        self.span.set_attribute("tenant.tier", tenant.tier_name());
-        self.span.set_attribute("query.length", i64::try_from(query_length).unwrap_or(i64::MAX));
+        record_all!(self.span, tenant_id = &*tenant.id, tenant_tier = tenant.tier_name());
+        let traced = self.traced.span();
+        if traced.is_recording() {
+            traced.set_attributes([
+                KeyValue::new("tenant.id", tenant.id.to_string()),
+                KeyValue::new("tenant.tier", tenant.tier_name()),
+                KeyValue::new("query.length", i64::try_from(query_length).unwrap_or(i64::MAX)),
+            ]);
+        }
         let _ = self.tenant.set(tenant);
     }
 
@@ -167,11 +189,30 @@ impl RequestScope {
         let _ = self.audit_context.set(context);
     }
 
+    /// Where its cost is added.
+    pub(super) fn cost(&self) -> &RequestCost {
+        &self.cost
+    }
+
+    /// Its span, for what is done when its handler has returned.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     /// Says how it was answered.
-    pub(super) fn answered(&self, cached: bool, cost: NanoUsd) {
-        let _ = self.answered.set((cached, cost));
+    pub(super) fn answered(&self, cached: bool) {
+        let _ = self.cached.set(cached);
+    }
+
+    /// Says that it is over. Who hangs up from here on has had all there is.
+    pub(super) fn end(&self, outcome: Result<(), ApiError>) {
+        let _ = self.outcome.set(outcome);
     }
 }
+
+/// Marks a response that is over only with its body: whoever makes that calls [`RequestScope::end`].
+#[derive(Clone, Copy)]
+pub(super) struct Streamed;
 
 /// Reports the request when dropped: the server drops what it does when the caller goes away, and code after an
 /// `await` never runs.
@@ -179,24 +220,28 @@ struct Report {
     app: Arc<App>,
     scope: Arc<RequestScope>,
     started: Instant,
-    /// None until there is a response.
-    outcome: Option<Result<(), ApiError>>,
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        let Self { app, scope, started, outcome } = self;
-        let hung_up = || Err(ApiError::new(ErrorType::ClientClosed, "The caller closed the connection."));
-        let outcome = outcome.take().unwrap_or_else(hung_up);
+        let Self { app, scope, started } = self;
+        let broken_off = || {
+            // At the end the agent itself closes what is open.
+            if app.lifecycle.has_reached(Phase::Closed) {
+                return Err(ApiError::shutting_down());
+            }
+            Err(ApiError::new(ErrorType::ClientClosed, "The caller closed the connection."))
+        };
+        let outcome = scope.outcome.get().cloned().unwrap_or_else(broken_off);
         let error = outcome.as_ref().err();
         let tenant = scope.tenant.get().cloned().unwrap_or_else(|| app.tenants.other());
-        let (cached, cost) = scope.answered.get().copied().unwrap_or_default();
+        let (cached, cost) = (scope.cached.get().copied().unwrap_or_default(), scope.cost.get());
         let duration = started.elapsed();
         let slow = duration >= app.slow_request;
         let failed = error.is_some_and(|error| error.kind.is_fault());
         let reason = if failed { Some(Reason::Error) } else { slow.then_some(Reason::Slow) };
         if let Some(reason) = reason {
-            scope.span.set_attribute(REASON, reason.as_str());
+            scope.traced.span().set_attribute(KeyValue::new(REASON, reason.as_str()));
         }
         let findable = scope.context.is_valid() && (scope.context.is_sampled() || reason.is_some());
         let trace = findable.then(|| scope.context.trace_id());
@@ -224,7 +269,30 @@ impl Drop for Report {
             FEEDBACK_ENDPOINT => Action::Feedback,
             _ => return,
         };
-        app.telemetry.audit.record(scope.audited(action, tenant, error));
+        app.telemetry.audit.record_with(action, || scope.audited(action, tenant, error));
+    }
+}
+
+/// A body that is made while it is sent, and the report of its request. What makes it is dropped first, so that the report
+/// has all of it.
+struct Reported {
+    body: Body,
+    report: Option<Report>,
+}
+
+impl HttpBody for Reported {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) {
+            self.report = None;
+        }
+        frame
     }
 }
 
@@ -247,24 +315,28 @@ pub(super) async fn observe(
     let scope = Arc::new(RequestScope::new(&app, request.method(), endpoint, request.headers()));
     request.extensions_mut().insert(scope.clone());
     let span = scope.span.clone();
-    let report = Report { app, scope, started, outcome: None };
+    let report = Report { app, scope, started };
     async move {
-        let mut report = report;
+        let report = report;
         let response = tokio::select! {
             biased;
-            response = AssertUnwindSafe(next.run(request)).catch_unwind() => response.unwrap_or_else(|panic| panicked(&*panic)),
+            response = AssertUnwindSafe(next.run(request)).catch_unwind() => response.unwrap_or_else(|panic| ApiError::panicked(&*panic).into_response()),
             () = report.app.lifecycle.reached(Phase::Cutting) => ApiError::shutting_down().into_response(),
         };
         let (mut response, error) = complete(response, report.scope.id());
         let scope = &report.scope;
-        scope.span.set_attribute("http.response.status_code", i64::from(response.status().as_u16()));
+        let status = i64::from(response.status().as_u16());
+        scope.traced.span().set_attribute(KeyValue::new("http.response.status_code", status));
         let headers = response.headers_mut();
         headers.extend(HeaderValue::from_str(&scope.id).map(|id| (X_REQUEST_ID, id)));
         if let Some((trace_id, _)) = &scope.trace_and_span {
             headers.extend(HeaderValue::from_str(trace_id).map(|id| (X_TRACE_ID, id)));
         }
         close_when_ending(&report.app, &mut response);
-        report.outcome = Some(error.map_or(Ok(()), Err));
+        if response.extensions_mut().remove::<Streamed>().is_some() {
+            return response.map(|body| Body::new(Reported { body, report: Some(report) }));
+        }
+        scope.end(error.map_or(Ok(()), Err));
         response
     }
     .instrument(span)
@@ -273,18 +345,6 @@ pub(super) async fn observe(
 
 const X_REQUEST_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-request-id");
 const X_TRACE_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-trace-id");
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Response {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    let message = "The agent failed: this is a defect. Report it with the request_id.";
-    let cause: Box<dyn std::error::Error + Send + Sync> = format!("panic: {text}").into();
-    ApiError { cause: Some(cause.into()), ..ApiError::new(ErrorType::Internal, message) }.into_response()
-}
-
-fn span_context(span: &Span) -> SpanContext {
-    span.context().span().span_context().clone()
-}
 
 /// The `method` label: what HTTP does not define is the caller's invention.
 fn known_method(method: &Method) -> &'static str {

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Extension, Request, State},
+    response::{IntoResponse as _, Response},
 };
 use serde_json::{Map, Value, json};
 
-use super::{MAX_ECHOED_CHARS, body, observe::RequestScope};
+use super::{MAX_ECHOED_CHARS, body, events, observe::RequestScope};
 use crate::{
     App,
     error::{ApiError, ErrorType},
+    pipeline::{Answer, Question},
     telemetry::events::RequestStarted,
     tenants::Tenant,
 };
@@ -18,31 +20,46 @@ use crate::{
 /// The longest question, in characters.
 const MAX_QUERY_CHARS: usize = 8000;
 
-/// Answers a question.
+/// Answers a question: at once, or in events while the answer is made.
 pub(super) async fn query(
     State(app): State<Arc<App>>,
     Extension(scope): Extension<Arc<RequestScope>>,
     request: Request,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let example = "{\"tenant_id\": \"…\", \"query\": \"…\"}";
-    let fields = body::read_object(&parts.headers, body, app.body_timeout, example).await?;
+    let mut fields = body::read_object(&parts.headers, body, app.body_timeout, example).await?;
+    let stream = fields.remove("stream");
     let (tenant, query) = validate(&app, &scope, fields)?;
+    let stream = match stream {
+        None | Some(Value::Null) => events::are_wanted(&parts.headers),
+        Some(Value::Bool(stream)) => stream,
+        Some(_) => return Err(ApiError::invalid("stream", "`stream` must be true or false.")),
+    };
     let query_length = query.chars().count();
     scope.identify(tenant.clone(), &query, query_length);
     RequestStarted { query: &query, query_length }.emit();
-    let answer = app.pipeline.answer(&tenant, &query).await;
-    let answer = answer.inspect_err(|reason| scope.answered(false, reason.cost()))?;
-    let response = json!({
-        "request_id": scope.id(),
-        "answer": answer.text,
-        "model": app.pipeline.model(),
-        "tokens": answer.tokens,
-        "cost_usd": answer.cost.as_usd(),
-        "cached": answer.cached,
-    });
-    scope.answered(answer.cached, answer.cost);
-    Ok(Json(response))
+    if stream {
+        return events::answer(app, scope, tenant, query).await;
+    }
+    let question = Question { tenant: &tenant, query: &query, cost: scope.cost() };
+    let answer = app.pipeline.answer(&question, None).await?;
+    let mut facts = facts(&app, &scope, &answer);
+    facts.insert("answer".to_owned(), answer.text.into());
+    Ok(Json(facts).into_response())
+}
+
+/// All that the caller learns of an answer but its text.
+pub(super) fn facts(app: &App, scope: &RequestScope, answer: &Answer) -> Map<String, Value> {
+    scope.answered(answer.cached);
+    let facts = [
+        ("request_id", json!(scope.id())),
+        ("model", json!(app.pipeline.model())),
+        ("tokens", json!(answer.tokens)),
+        ("cost_usd", json!(scope.cost().get().as_usd())),
+        ("cached", json!(answer.cached)),
+    ];
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn validate(

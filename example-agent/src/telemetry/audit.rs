@@ -166,11 +166,16 @@ impl AuditLog {
 
     /// Numbers an event and sends it to the file. Never waits.
     pub fn record(&self, event: AuditEvent) {
-        self.shared.by_action[event.action as usize].fetch_add(1, Ordering::Relaxed);
+        self.record_with(event.action, || event);
+    }
+
+    /// The same for an event that takes some work, which is not done where no audit log is written.
+    pub fn record_with(&self, action: Action, event: impl FnOnce() -> AuditEvent) {
+        self.shared.by_action[action as usize].fetch_add(1, Ordering::Relaxed);
         let Some(writer) = &self.writer else { return };
         let seq = self.shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
         // The number is taken first: an event that is lost leaves a gap.
-        let event = Numbered { seq, at: SystemTime::now(), event };
+        let event = Numbered { seq, at: SystemTime::now(), event: event() };
         if writer.queue.try_send(Some(Box::new(event))).is_err() {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }

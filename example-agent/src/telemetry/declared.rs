@@ -1,7 +1,6 @@
 //! Every metric of the agent, declared once: name, kind, labels, buckets and help. `docs/metrics.md` lists them, and a
 //! test compares the two with what a running agent shows.
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString};
-use metrics_exporter_prometheus::PrometheusRecorder;
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
@@ -78,7 +77,7 @@ declare! {
     API_COST = "agent_api_cost_usd_total", Kind::NanoCounter, ["model", "tenant_id"],
         "Cost of the model provider's calls in US dollars, at the list prices of the price file.";
     LLM_TOKENS = "agent_llm_tokens_total", Kind::Counter, ["model", "tenant_id", "direction"],
-        "Tokens as the model provider reports them, by direction: input or output.";
+        "Tokens as the model provider reports them, or estimated, by direction: input or output.";
     ACTIVE_CONNECTIONS = "agent_active_connections", Kind::Gauge, [],
         "Open connections to the API.";
     REQUESTS_IN_FLIGHT = "agent_requests_in_flight", Kind::Gauge, [],
@@ -87,6 +86,8 @@ declare! {
         "Calls of the model that were made again, by why the one before failed.";
     LLM_UNPRICED_CALLS = "agent_llm_unpriced_calls_total", Kind::Counter, ["model"],
         "Calls of a model that the price file does not have: their cost is missing from the cost metric.";
+    LLM_ESTIMATED_CALLS = "agent_llm_estimated_calls_total", Kind::Counter, ["model"],
+        "Calls of the model whose tokens, and so whose cost, are estimated: the answer was not finished, or the provider reports none.";
     COMPLIANCE_VIOLATIONS = "agent_compliance_violations_total", Kind::Counter, ["rule", "tenant_id"],
         "Questions and answers that break a rule of the compliance file, blocked or flagged.";
     TENANT_BUDGET = "agent_tenant_budget_usd", Kind::Gauge, ["tenant_id"],
@@ -131,20 +132,16 @@ fn key(metric: &Declared, values: &[SharedString]) -> Key {
 }
 
 /// The counter with these label values.
-pub(super) fn counter(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Counter {
+pub(super) fn counter(recorder: &dyn Recorder, metric: &Declared, values: &[SharedString]) -> Counter {
     recorder.register_counter(&key(metric, values), &METADATA)
 }
 
 /// The gauge with these label values.
-pub(super) fn gauge(recorder: &PrometheusRecorder, metric: &Declared, values: &[SharedString]) -> Gauge {
+pub(super) fn gauge(recorder: &dyn Recorder, metric: &Declared, values: &[SharedString]) -> Gauge {
     recorder.register_gauge(&key(metric, values), &METADATA)
 }
 
 /// The histogram with these label values.
-pub(super) fn histogram(
-    recorder: &PrometheusRecorder,
-    metric: &Declared,
-    values: &[SharedString],
-) -> Histogram {
+pub(super) fn histogram(recorder: &dyn Recorder, metric: &Declared, values: &[SharedString]) -> Histogram {
     recorder.register_histogram(&key(metric, values), &METADATA)
 }

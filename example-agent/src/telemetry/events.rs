@@ -15,7 +15,7 @@ use crate::{
     error::ApiError,
     pipeline::{
         compliance::{Rule, Stage},
-        cost::NanoUsd,
+        cost::{NanoUsd, Usage},
         llm::{Completion, LlmError},
         retrieval::Found,
         retry::Reason,
@@ -232,7 +232,7 @@ impl LlmCallCompleted<'_> {
     /// Counts tokens and cost, and writes the log line.
     pub fn emit(self, metrics: &Metrics) {
         metrics.llm_answered(self.tenant, self.completion, self.cost);
-        let Completion { usage, time_to_first_token, duration, .. } = self.completion;
+        let Completion { usage, usage_estimated, time_to_first_token, duration, .. } = self.completion;
         info!(
             model = self.model,
             input_tokens = usage.input,
@@ -241,7 +241,42 @@ impl LlmCallCompleted<'_> {
             cost_usd = self.cost.unwrap_or_default().as_usd(),
             ttft_seconds = time_to_first_token.as_secs_f64(),
             duration_seconds = duration.as_secs_f64(),
+            usage_estimated,
             "llm call completed"
+        );
+    }
+}
+
+/// The model had begun to answer, and the answer came to no end: its caller left, or it broke off.
+pub struct LlmCallUnfinished<'a> {
+    /// On whose behalf.
+    pub tenant: &'a Tenant,
+    /// The model asked for.
+    pub model: &'a str,
+    /// So far.
+    pub usage: Usage,
+    /// Whether the provider has not reported it.
+    pub usage_estimated: bool,
+    /// What that cost, if the model has a price.
+    pub cost: Option<NanoUsd>,
+    /// How long it went on.
+    pub duration: Duration,
+}
+
+impl LlmCallUnfinished<'_> {
+    /// Counts tokens and cost, and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { tenant, model, usage, usage_estimated, cost, duration } = self;
+        metrics.llm_used(tenant, usage, usage_estimated, cost);
+        info!(
+            model,
+            input_tokens = usage.input,
+            output_tokens = usage.output,
+            tokens = usage.total(),
+            cost_usd = cost.unwrap_or_default().as_usd(),
+            duration_seconds = duration.as_secs_f64(),
+            usage_estimated,
+            "llm call unfinished"
         );
     }
 }

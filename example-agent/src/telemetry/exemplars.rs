@@ -5,8 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use metrics::{Histogram, SharedString};
-use metrics_exporter_prometheus::PrometheusRecorder;
+use metrics::{Histogram, Recorder, SharedString};
 use opentelemetry::trace::TraceId;
 
 use super::declared::{DURATION, DURATION_BUCKETS, histogram};
@@ -34,7 +33,7 @@ pub(super) struct DurationSeries {
 
 impl DurationSeries {
     /// The series with these label values.
-    pub(super) fn new(recorder: &PrometheusRecorder, labels: &[SharedString]) -> Self {
+    pub(super) fn new(recorder: &dyn Recorder, labels: &[SharedString]) -> Self {
         let mut prefix = format!("{}_bucket{{", DURATION.name);
         for (name, value) in DURATION.labels.iter().zip(labels) {
             prefix.extend([name, "=\"", value, "\","]);

@@ -2,8 +2,7 @@
 //! Prometheus make of them: dots become underscores, seconds are a suffix, `{token}` is none.
 use std::sync::{PoisonError, RwLock};
 
-use metrics::{Histogram, SharedString};
-use metrics_exporter_prometheus::PrometheusRecorder;
+use metrics::{Histogram, Recorder, SharedString};
 
 use super::declared::{GEN_AI_DURATION, GEN_AI_FIRST_CHUNK, GEN_AI_TOKENS, histogram};
 use crate::{error::ErrorType, pipeline::llm::Completion, tenants::OTHER};
@@ -38,24 +37,26 @@ impl GenAi {
     }
 
     /// Records a call that was answered.
-    pub(super) fn answered(&self, recorder: &PrometheusRecorder, completion: &Completion) {
+    pub(super) fn answered(&self, recorder: &dyn Recorder, completion: &Completion) {
         let model = completion.response_model.as_deref().unwrap_or_default();
         let series = self.series(recorder, if is_plain(model) { model } else { OTHER });
         series.duration.record(completion.duration.as_secs_f64());
-        series.input_tokens.record(completion.usage.input as f64);
-        series.output_tokens.record(completion.usage.output as f64);
+        if !completion.usage_estimated {
+            series.input_tokens.record(completion.usage.input as f64);
+            series.output_tokens.record(completion.usage.output as f64);
+        }
         if let Some(time) = completion.time_to_first_chunk {
             series.first_chunk.record(time.as_secs_f64());
         }
     }
 
     /// Records a call that failed after so many seconds.
-    pub(super) fn failed(&self, recorder: &PrometheusRecorder, kind: ErrorType, seconds: f64) {
+    pub(super) fn failed(&self, recorder: &dyn Recorder, kind: ErrorType, seconds: f64) {
         let labels = self.labels("", kind.as_str());
         histogram(recorder, &GEN_AI_DURATION, &labels).record(seconds);
     }
 
-    fn series(&self, recorder: &PrometheusRecorder, model: &str) -> Series {
+    fn series(&self, recorder: &dyn Recorder, model: &str) -> Series {
         let find = |known: &[(SharedString, Series)], name: &str| {
             known.iter().find(|(known, _)| known.as_ref() == name).map(|(_, series)| series.clone())
         };
@@ -108,6 +109,7 @@ mod tests {
             text: String::new(),
             response_model: None,
             usage: Usage { input: 1, output: 2 },
+            usage_estimated: false,
             time_to_first_token: Duration::ZERO,
             time_to_first_chunk: Some(Duration::ZERO),
             duration: Duration::ZERO,

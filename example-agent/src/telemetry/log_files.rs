@@ -45,25 +45,23 @@ impl<W: Write, Open: FnMut() -> io::Result<W>> LineWriter<W, Open> {
         }
     }
 
-    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+    /// Writes whole lines; what is left of them after an error is lost.
+    fn write_lines(&mut self, lines: &mut &[u8]) -> io::Result<()> {
         if self.target.is_none() {
             self.target = Some((self.open)()?);
         }
         let Some(target) = &mut self.target else { return Ok(()) };
-        // After a torn line the next starts on its own, so that only one is broken.
-        let joined;
-        let mut rest = if self.torn {
-            joined = [b"\n", line].concat();
-            joined.as_slice()
-        } else {
-            line
-        };
-        while !rest.is_empty() {
-            match target.write(rest) {
+        if self.torn {
+            // After a torn line the next starts on its own, so that only one is broken.
+            target.write_all(b"\n")?;
+            self.torn = false;
+        }
+        while !lines.is_empty() {
+            match target.write(lines) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
-                    self.torn = rest[written - 1] != b'\n';
-                    rest = &rest[written..];
+                    self.torn = lines[written - 1] != b'\n';
+                    *lines = &lines[written..];
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
@@ -87,25 +85,28 @@ impl<W: Write, Open: FnMut() -> io::Result<W>> LineWriter<W, Open> {
 }
 
 impl<W: Write, Open: FnMut() -> io::Result<W>> Write for LineWriter<W, Open> {
-    /// Takes exactly one line and never fails: there is nobody to tell but the counter.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.not_before.is_none_or(|time| Instant::now() >= time) {
-            match self.write_line(line) {
-                Ok(()) => {
-                    self.not_before = None;
-                    self.written.fetch_add(1, Ordering::Relaxed);
-                    let lines_lost = std::mem::take(&mut self.lost_in_outage);
-                    if lines_lost > 0 {
-                        tracing::info!(log_target = self.name, lines_lost, "log target is written again");
-                    }
-                    return Ok(line.len());
+    /// Takes whole lines and never fails: there is nobody to tell but the counter.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let mut rest = lines;
+        let may_try = self.not_before.is_none_or(|time| Instant::now() >= time);
+        let result = if may_try { self.write_lines(&mut rest) } else { Ok(()) };
+        // A line of which a part is written ends in what is left: it is one of those that are lost.
+        let (written, lost) = (count(&lines[..lines.len() - rest.len()]), count(rest));
+        self.written.fetch_add(written, Ordering::Relaxed);
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        match result {
+            Ok(()) if may_try => {
+                self.not_before = None;
+                let lines_lost = std::mem::take(&mut self.lost_in_outage);
+                if lines_lost > 0 {
+                    tracing::info!(log_target = self.name, lines_lost, "log target is written again");
                 }
-                Err(error) => self.failed(&error),
             }
+            Ok(()) => {}
+            Err(error) => self.failed(&error),
         }
-        self.lost_in_outage += 1;
-        self.lost.fetch_add(1, Ordering::Relaxed);
-        Ok(line.len())
+        self.lost_in_outage += lost;
+        Ok(lines.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -113,7 +114,11 @@ impl<W: Write, Open: FnMut() -> io::Result<W>> Write for LineWriter<W, Open> {
     }
 }
 
-/// Standard output, without the buffer of the standard library: a line is one write.
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Standard output, without the buffer of the standard library: lines that come together are one write.
 pub(super) fn stdout(lost: Arc<AtomicU64>) -> impl Write + Send + 'static {
     let open = || io::stdout().as_fd().try_clone_to_owned().map(File::from);
     LineWriter::new("standard output".to_owned(), open, RETRY_AFTER, lost)
@@ -175,9 +180,8 @@ mod tests {
         let mut writer = LineWriter::new("disk".to_owned(), open, Duration::ZERO, lost.clone());
         let written_lines = writer.written.clone();
         disk.0.lock().unwrap().1 = 10;
-        for _ in 0..4 {
-            writer.write_all(b"{\"a\":1}\n").unwrap();
-        }
+        writer.write_all(&b"{\"a\":1}\n".repeat(3)).unwrap();
+        writer.write_all(b"{\"a\":1}\n").unwrap();
         assert_eq!(lost.load(Ordering::Relaxed), 3);
         disk.0.lock().unwrap().1 = 1000;
         writer.write_all(b"{\"b\":2}\n").unwrap();

@@ -9,20 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::{Counter, Gauge, KeyName, Recorder as _, SharedString};
-use metrics_exporter_prometheus::{
-    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics::{Counter, Gauge, KeyName, NoopRecorder, Recorder, SharedString};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TraceId;
 
 use super::{
-    Handles,
+    Handles, Scope,
     audit::Action,
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
-        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind, LLM_RETRIES,
-        LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED, LOG_LINES_WRITTEN, REQUESTS, REQUESTS_IN_FLIGHT,
-        SPANS_DROPPED, TENANT_BUDGET, TENANT_SPENT, counter, gauge, histogram,
+        CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind,
+        LLM_ESTIMATED_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED,
+        LOG_LINES_WRITTEN, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED, TENANT_BUDGET, TENANT_SPENT, counter,
+        gauge, histogram,
     },
     events::Rating,
     exemplars::DurationSeries,
@@ -36,7 +35,7 @@ use crate::{
     pipeline::{
         RESPONSE_CACHE,
         compliance::{Rule, Rules},
-        cost::NanoUsd,
+        cost::{NanoUsd, Usage},
         llm::Completion,
         retry,
     },
@@ -90,15 +89,17 @@ struct TenantSeries {
 
 /// The metrics of one agent.
 pub struct Metrics {
-    recorder: PrometheusRecorder,
+    recorder: Box<dyn Recorder + Send + Sync>,
     handle: PrometheusHandle,
     /// By [`Tenant::index`].
     tenants: Vec<TenantSeries>,
     gen_ai: GenAi,
     retries: [Counter; retry::Reason::ALL.len()],
     unpriced_calls: Counter,
+    estimated_calls: Counter,
     feedback: [Counter; Rating::ALL.len()],
-    hit_rate: HitRate,
+    /// None where nothing is counted.
+    hit_rate: Option<HitRate>,
     hit_rate_gauge: Gauge,
     connections: Gauge,
     faults: Arc<CurrentFaults>,
@@ -137,6 +138,10 @@ impl Metrics {
             }
         }
         let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        let counting = telemetry.scope != Scope::Off;
+        let recorder: Box<dyn Recorder + Send + Sync> =
+            if counting { Box::new(recorder) } else { Box::new(NoopRecorder) };
         for metric in ALL {
             let (name, help) = (KeyName::from_const_str(metric.name), SharedString::const_str(metric.help));
             match metric.kind {
@@ -146,33 +151,34 @@ impl Metrics {
             }
         }
         let process = metrics_process::Collector::default();
-        metrics::with_local_recorder(&recorder, || process.describe());
-        gauge(&recorder, &BUILD_INFO, &[env!("CARGO_PKG_VERSION").into()]).set(1.0);
-        let hit_rate_gauge = gauge(&recorder, &CACHE_HIT_RATE, &[RESPONSE_CACHE.into()]);
+        metrics::with_local_recorder(&*recorder, || process.describe());
+        gauge(&*recorder, &BUILD_INFO, &[env!("CARGO_PKG_VERSION").into()]).set(1.0);
+        let hit_rate_gauge = gauge(&*recorder, &CACHE_HIT_RATE, &[RESPONSE_CACHE.into()]);
         hit_rate_gauge.set(f64::NAN);
         let model = SharedString::from(model.to_owned());
         Ok(Self {
-            handle: recorder.handle(),
-            tenants: tenants.all().iter().map(|t| TenantSeries::new(&recorder, t, rules, &model)).collect(),
+            handle,
+            tenants: tenants.all().iter().map(|t| TenantSeries::new(&*recorder, t, rules, &model)).collect(),
             gen_ai: GenAi::new(provider, model.clone()),
             retries: retry::Reason::ALL
-                .map(|reason| counter(&recorder, &LLM_RETRIES, &[reason.as_str().into()])),
-            unpriced_calls: counter(&recorder, &LLM_UNPRICED_CALLS, &[model]),
-            feedback: Rating::ALL.map(|rating| counter(&recorder, &FEEDBACK, &[rating.as_str().into()])),
-            hit_rate: HitRate::new(Instant::now()),
+                .map(|reason| counter(&*recorder, &LLM_RETRIES, &[reason.as_str().into()])),
+            estimated_calls: counter(&*recorder, &LLM_ESTIMATED_CALLS, std::slice::from_ref(&model)),
+            unpriced_calls: counter(&*recorder, &LLM_UNPRICED_CALLS, &[model]),
+            feedback: Rating::ALL.map(|rating| counter(&*recorder, &FEEDBACK, &[rating.as_str().into()])),
+            hit_rate: counting.then(|| HitRate::new(Instant::now())),
             hit_rate_gauge,
-            in_flight: gauge(&recorder, &REQUESTS_IN_FLIGHT, &[]),
-            connections: gauge(&recorder, &ACTIVE_CONNECTIONS, &[]),
+            in_flight: gauge(&*recorder, &REQUESTS_IN_FLIGHT, &[]),
+            connections: gauge(&*recorder, &ACTIVE_CONNECTIONS, &[]),
             faults,
-            active_faults: Faults::NAMES.map(|name| gauge(&recorder, &FAULT_ACTIVE, &[name.into()])),
+            active_faults: Faults::NAMES.map(|name| gauge(&*recorder, &FAULT_ACTIVE, &[name.into()])),
             telemetry,
-            log_lines_dropped: counter(&recorder, &LOG_LINES_DROPPED, &[]),
-            app_lines_written: counter(&recorder, &LOG_LINES_WRITTEN, &["app".into()]),
-            audit_lines_written: counter(&recorder, &LOG_LINES_WRITTEN, &["audit".into()]),
-            spans_dropped: counter(&recorder, &SPANS_DROPPED, &[]),
+            log_lines_dropped: counter(&*recorder, &LOG_LINES_DROPPED, &[]),
+            app_lines_written: counter(&*recorder, &LOG_LINES_WRITTEN, &["app".into()]),
+            audit_lines_written: counter(&*recorder, &LOG_LINES_WRITTEN, &["audit".into()]),
+            spans_dropped: counter(&*recorder, &SPANS_DROPPED, &[]),
             audit_events: Action::ALL
-                .map(|action| counter(&recorder, &AUDIT_EVENTS, &[action.as_str().into()])),
-            audit_events_lost: counter(&recorder, &AUDIT_EVENTS_LOST, &[]),
+                .map(|action| counter(&*recorder, &AUDIT_EVENTS, &[action.as_str().into()])),
+            audit_events_lost: counter(&*recorder, &AUDIT_EVENTS_LOST, &[]),
             process,
             recorder,
         })
@@ -198,9 +204,9 @@ impl Metrics {
         let (method, endpoint, tenant) =
             (method.into(), endpoint.into(), SharedString::from(tenant.id.clone()));
         let labels = [method, endpoint, status.as_str().into(), tenant];
-        counter(&self.recorder, &REQUESTS, &labels).increment(1);
+        counter(&*self.recorder, &REQUESTS, &labels).increment(1);
         let [method, endpoint, _, tenant] = labels;
-        histogram(&self.recorder, &DURATION, &[method, endpoint, tenant]).record(seconds);
+        histogram(&*self.recorder, &DURATION, &[method, endpoint, tenant]).record(seconds);
     }
 
     /// Counts an error of the service; what is the caller's fault is not counted here.
@@ -219,19 +225,27 @@ impl Metrics {
     pub fn cache_lookup(&self, tenant: &Tenant, hit: bool) {
         let series = &self.tenants[tenant.index];
         if hit { &series.hits } else { &series.misses }.increment(1);
-        self.hit_rate.record(hit, Instant::now());
+        if let Some(rate) = &self.hit_rate {
+            rate.record(hit, Instant::now());
+        }
     }
 
     /// Counts a call of the model that was answered; without a price its cost is unknown.
     pub fn llm_answered(&self, tenant: &Tenant, completion: &Completion, cost: Option<NanoUsd>) {
+        self.llm_used(tenant, completion.usage, completion.usage_estimated, cost);
+        self.gen_ai.answered(&*self.recorder, completion);
+    }
+
+    /// Counts what a call of the model has used and cost.
+    pub fn llm_used(&self, tenant: &Tenant, usage: Usage, estimated: bool, cost: Option<NanoUsd>) {
         let series = &self.tenants[tenant.index];
-        series.input_tokens.increment(completion.usage.input);
-        series.output_tokens.increment(completion.usage.output);
+        series.input_tokens.increment(usage.input);
+        series.output_tokens.increment(usage.output);
+        self.estimated_calls.increment(u64::from(estimated));
         match cost {
             Some(cost) => series.cost.increment(cost.0),
             None => self.unpriced_calls.increment(1),
         }
-        self.gen_ai.answered(&self.recorder, completion);
     }
 
     /// Shows what a tenant has spent today.
@@ -243,7 +257,7 @@ impl Metrics {
 
     /// Counts a call of the model that failed.
     pub fn llm_failed(&self, kind: ErrorType, took: Duration) {
-        self.gen_ai.failed(&self.recorder, kind, took.as_secs_f64());
+        self.gen_ai.failed(&*self.recorder, kind, took.as_secs_f64());
     }
 
     /// Counts a rating.
@@ -270,13 +284,14 @@ impl Metrics {
 
     /// What `/metrics` shows. Takes milliseconds with many series: keep it off the threads that serve requests.
     pub fn render(&self, format: Format) -> String {
-        self.hit_rate_gauge.set(self.hit_rate.percent(Instant::now()).unwrap_or(f64::NAN));
+        let hit_rate = self.hit_rate.as_ref().and_then(|rate| rate.percent(Instant::now()));
+        self.hit_rate_gauge.set(hit_rate.unwrap_or(f64::NAN));
         let faults = self.faults.get(Instant::now()).faults;
         for (gauge, active) in self.active_faults.iter().zip(faults.active()) {
             gauge.set(f64::from(u8::from(active)));
         }
         let Handles { losses, log_lines_written, audit, .. } = &self.telemetry;
-        self.log_lines_dropped.absolute(losses.log_lines());
+        self.log_lines_dropped.absolute(losses.log_lines.load(Ordering::Relaxed));
         self.app_lines_written.absolute(log_lines_written.load(Ordering::Relaxed));
         self.audit_lines_written.absolute(audit.written());
         self.spans_dropped.absolute(losses.spans.load(Ordering::Relaxed));
@@ -284,7 +299,7 @@ impl Metrics {
             counter.absolute(audit.recorded(action));
         }
         self.audit_events_lost.absolute(audit.lost());
-        metrics::with_local_recorder(&self.recorder, || self.process.collect());
+        metrics::with_local_recorder(&*self.recorder, || self.process.collect());
         let recorded = self.handle.render();
         match format {
             Format::Text => exposition::text(&recorded),
@@ -312,7 +327,7 @@ impl Drop for Ongoing {
 }
 
 impl TenantSeries {
-    fn new(recorder: &PrometheusRecorder, tenant: &Tenant, rules: &Rules, model: &SharedString) -> Self {
+    fn new(recorder: &dyn Recorder, tenant: &Tenant, rules: &Rules, model: &SharedString) -> Self {
         let id = SharedString::from(tenant.id.clone());
         let cache = |result: &'static str| {
             counter(recorder, &CACHE_REQUESTS, &[RESPONSE_CACHE.into(), result.into(), id.clone()])

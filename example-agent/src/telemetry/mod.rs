@@ -10,6 +10,7 @@ mod hit_rate;
 mod log_files;
 mod log_filter;
 pub mod log_policy;
+mod log_queue;
 pub mod logs;
 pub mod metrics;
 pub mod steps;
@@ -17,18 +18,13 @@ pub mod tail;
 pub mod traces;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, atomic::AtomicU64, mpsc},
     time::{Duration, Instant},
 };
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::ErrorCounter;
 use tracing_subscriber::{
     Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
@@ -46,27 +42,33 @@ pub const LOG_FIELDS: [&str; 7] =
     ["request_id", "tenant_id", "tenant_tier", "trace_id", "span_id", "endpoint", LOG_SAMPLED];
 /// The one of them that is on no line: whether the lines of the request are written.
 pub const LOG_SAMPLED: &str = "log_sampled";
+/// How much the process tells of what it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scope {
+    /// Metrics, log lines, spans and the audit log, as the other settings say.
+    #[default]
+    All,
+    /// Metrics only: no line, no span, no audit log.
+    Metrics,
+    /// Nothing: what the rest is compared with where its cost is measured.
+    Off,
+}
+
 /// What of the time to flush is kept for the log, which comes last.
 const LOG_FLUSH: Duration = Duration::from_millis(500);
 
 /// What was lost so far, by whoever loses it.
 #[derive(Clone, Debug, Default)]
 pub struct Losses {
-    log_queues: Vec<ErrorCounter>,
-    failed_log_writes: Arc<AtomicU64>,
+    log_lines: Arc<AtomicU64>,
     spans: Arc<AtomicU64>,
-}
-
-impl Losses {
-    fn log_lines(&self) -> u64 {
-        let queued: usize = self.log_queues.iter().map(ErrorCounter::dropped_lines).sum();
-        self.failed_log_writes.load(Ordering::Relaxed) + queued as u64
-    }
 }
 
 /// What the parts of the agent share with its telemetry.
 #[derive(Clone, Debug)]
 pub struct Handles {
+    /// How much there is at all.
+    pub scope: Scope,
     /// For the metrics.
     pub losses: Losses,
     /// Lines in the log files.
@@ -82,6 +84,7 @@ impl Handles {
     pub fn new(settings: &Settings) -> Self {
         let log_policy = Arc::new(CurrentLogPolicy::new(LogPolicy::of(settings)));
         Self {
+            scope: settings.telemetry,
             losses: Losses::default(),
             log_lines_written: Arc::default(),
             log_policy,
@@ -94,14 +97,17 @@ impl Handles {
 pub struct Telemetry {
     /// For the agent.
     pub handles: Handles,
-    tracers: SdkTracerProvider,
-    logs: logs::LogGuards,
+    /// None where there are neither lines nor spans.
+    running: Option<(SdkTracerProvider, logs::LogGuards)>,
 }
 
 impl Telemetry {
     /// Starts logs and traces for the whole process. Must not run on an async runtime: the exporter's client blocks.
     pub fn start(settings: &Settings) -> Result<Self, Box<dyn std::error::Error>> {
         let mut handles = Handles::new(settings);
+        if handles.scope != Scope::All {
+            return Ok(Self { handles, running: None });
+        }
         let tracers = traces::provider(settings, handles.losses.spans.clone())?;
         // Only our own spans, not those of the libraries; of events none: the log has them.
         let ours = filter_fn(|meta| meta.is_span() && meta.target().starts_with(env!("CARGO_CRATE_NAME")))
@@ -113,16 +119,18 @@ impl Telemetry {
             .with_target(false)
             .with_level(false)
             .with_tracked_inactivity(false)
+            // A step that is no request for others needs no context of its own until it ends.
+            .with_context_activation(false)
             .with_filter(ours);
         let (lines, logs) = logs::layer(settings, &mut handles)?;
         tracing_subscriber::registry().with(spans).with(lines).try_init()?;
         handles.audit = AuditLog::start(settings)?;
-        Ok(Self { handles, tracers, logs })
+        Ok(Self { handles, running: Some((tracers, logs)) })
     }
 
     /// Sends and writes what is still queued, but returns at the deadline whatever hangs.
     pub fn flush(self, deadline: Instant) {
-        let Self { handles, tracers, logs } = self;
+        let Self { handles, running: Some((tracers, logs)) } = self else { return };
         let left = || deadline.saturating_duration_since(Instant::now());
         let before_the_log = || left().saturating_sub(LOG_FLUSH);
         let time = before_the_log();

@@ -1,7 +1,7 @@
 //! Sampling at the end of a request: the spans of one that the ratio leaves out wait here until it is over, and are
 //! exported after all if it has turned out to be worth it. See `docs/traces.md` for why this is not the collector's work.
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -109,12 +109,13 @@ impl Waiting {
     fn take_descendants(&self, request: &SpanContext) -> Vec<SpanData> {
         let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(waiting) = spans.by_trace.remove(&request.trace_id()) else { return Vec::new() };
-        let mut known = HashSet::from([request.span_id()]);
+        // Few enough to look through.
+        let mut known = vec![request.span_id()];
         let (mut taken, mut others) = (Vec::with_capacity(waiting.len()), Vec::new());
         // A parent ends after its children: backwards it comes before them.
         for span in waiting.into_iter().rev() {
             if known.contains(&span.parent_span_id) {
-                known.insert(span.span_context.span_id());
+                known.push(span.span_context.span_id());
                 taken.push(span);
             } else {
                 others.push(span);

@@ -5,6 +5,9 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::put};
+use clap::Parser as _;
+use example_agent::evaluate::{Golden, ask};
+use simulators::llm::trace::Tracing;
 
 use crate::helpers::{Behaviour, Provider, binary, serve, spawn_app};
 
@@ -46,6 +49,34 @@ async fn the_share_of_right_answers_is_pushed() {
     let output = evaluate(&strict).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(pushed.lock().unwrap().len(), 2, "what is too low is pushed too");
+}
+
+/// The kit's own provider, without its waiting times.
+async fn simulator() -> Provider {
+    let settings = simulators::settings::Cli::parse_from(["simulators", "llm", "--time-scale=0"]);
+    let simulators::settings::Command::Llm(settings) = settings.command else {
+        unreachable!("it is the one named")
+    };
+    let tracing = tokio::task::spawn_blocking(|| Tracing::new(None, "test").unwrap()).await.unwrap();
+    Provider::at(serve(simulators::llm::router(&settings, Arc::new(tracing))).await)
+}
+
+#[tokio::test]
+async fn the_kits_own_model_knows_most_of_the_golden_answers_unless_it_is_wrong_on_purpose() {
+    let provider = simulator().await;
+    // Without a cache, for wrong answers to be given.
+    let app = spawn_app(&provider, &["--cache-ttl=0s"]).await;
+    let golden = Golden::parse(include_str!("../../config/golden.toml")).unwrap();
+    let api = app.api.parse().unwrap();
+    let accuracy = ask(&api, &golden).await.unwrap();
+    assert!((0.8..1.0).contains(&accuracy.ratio()), "{accuracy:?}");
+    assert_eq!(ask(&api, &golden).await, Ok(accuracy), "the same answers again");
+
+    let faults = provider.base_url().replace("/v1", "/faults");
+    let faults = app.http.put(faults).body("{\"wrong_ratio\": 1}").send().await.unwrap();
+    assert_eq!(faults.status(), 200);
+    let accuracy = ask(&api, &golden).await.unwrap();
+    assert!(accuracy.ratio() < 0.2, "{accuracy:?}");
 }
 
 #[tokio::test]

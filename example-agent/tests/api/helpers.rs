@@ -26,6 +26,7 @@ use futures_util::StreamExt as _;
 use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
 use prost::Message as _;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 /// An agent in this process.
 pub(crate) struct TestApp {
@@ -81,6 +82,68 @@ impl TestApp {
     }
 }
 
+/// The events of a streamed answer.
+pub(crate) struct Events {
+    pub(crate) response: reqwest::Response,
+    text: String,
+}
+
+impl Events {
+    pub(crate) async fn ask(app: &TestApp, tenant: &str, query: &str) -> Self {
+        let body = json!({ "tenant_id": tenant, "query": query, "stream": true });
+        let response = app.http.post(format!("{}/v1/query", app.api)).json(&body).send().await.unwrap();
+        Self::of(response)
+    }
+
+    pub(crate) fn of(response: reqwest::Response) -> Self {
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
+    /// The next event's name and data; none at the end.
+    pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (name, data) = event.split_once('\n').unwrap();
+                let name = name.strip_prefix("event: ").unwrap().to_owned();
+                let data = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+                self.text = String::from(rest);
+                return Some((name, data));
+            }
+            let Some(bytes) = self.response.chunk().await.unwrap() else {
+                assert_eq!(self.text, "", "half an event");
+                return None;
+            };
+            self.text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+    }
+
+    /// Text until there is so much of it.
+    pub(crate) async fn text(&mut self, length: usize) -> String {
+        let mut text = String::new();
+        while text.len() < length {
+            let (name, data) = self.next().await.unwrap();
+            assert_eq!(name, "delta", "{data}");
+            text.push_str(data["text"].as_str().unwrap());
+        }
+        text
+    }
+
+    /// All text that is to come, and the last event.
+    pub(crate) async fn rest(mut self) -> (String, String, Value) {
+        let mut text = String::new();
+        loop {
+            let (name, data) = self.next().await.unwrap();
+            if name != "delta" {
+                assert_eq!(self.next().await, None);
+                return (text, name, data);
+            }
+            text.push_str(data["text"].as_str().unwrap());
+        }
+    }
+}
+
 pub(crate) async fn parts(response: reqwest::Response) -> (StatusCode, HeaderMap, Value) {
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
@@ -108,8 +171,35 @@ pub(crate) enum Behaviour {
     Status(u16),
     /// A 503 without `retry-after` so many times, then an answer.
     Recovers(usize),
+    /// A stream of the texts that the test writes, with an end if it says so: one call only.
+    Written(Script),
     Cut,
     Hang,
+}
+
+/// What a provider says, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Script(Arc<Mutex<Option<mpsc::UnboundedReceiver<String>>>>);
+
+/// The other end of a [`Script`]. Dropped without an end, it breaks the answer off.
+pub(crate) struct Writer(mpsc::UnboundedSender<String>);
+
+pub(crate) fn script() -> (Writer, Behaviour) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Writer(sender), Behaviour::Written(Script(Arc::new(Mutex::new(Some(receiver))))))
+}
+
+impl Writer {
+    pub(crate) fn say(&self, text: &str) {
+        let chunk = json!({ "model": "m", "choices": [{ "delta": { "content": text } }] });
+        self.0.send(format!("data: {chunk}\n\n")).unwrap();
+    }
+
+    pub(crate) fn end(self) {
+        let end = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7}}\n\ndata: [DONE]\n\n";
+        self.0.send(end.to_owned()).unwrap();
+        self.0.send(String::new()).unwrap();
+    }
 }
 
 /// A provider of 11 input and 7 output tokens.
@@ -126,6 +216,11 @@ impl Provider {
         let routes = Router::new().route("/v1/chat/completions", post(answer));
         let address = serve(routes.with_state((behaviour, calls.clone()))).await;
         Self { address, calls }
+    }
+
+    /// A provider that is somewhere.
+    pub(crate) fn at(address: String) -> Self {
+        Self { address, calls: Calls::default() }
     }
 
     /// A provider nobody is.
@@ -183,6 +278,17 @@ async fn answer(
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
         Behaviour::Recovers(_) => stream(STREAM.into()),
+        Behaviour::Written(Script(script)) => {
+            let pieces = script.lock().unwrap().take().unwrap();
+            stream(Body::from_stream(futures_util::stream::unfold(Some(pieces), async |pieces| {
+                let mut pieces = pieces?;
+                match pieces.recv().await {
+                    Some(piece) if piece.is_empty() => None,
+                    Some(piece) => Some((Ok(piece), Some(pieces))),
+                    None => Some((Err(std::io::Error::other("cut")), None)),
+                }
+            })))
+        }
         Behaviour::Cut => {
             // Not at once: the start has to be on its way before the connection breaks.
             let cut = async || {

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::helpers::{Agent, Behaviour, Collector, Provider, document, eventually, hex, parts, table_rows};
 
+const UNFINISHED: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"It is\"}}]}\n\n";
+
 /// The messages of a request's lines, in order.
 async fn messages(agent: &Agent, request_id: &str) -> Vec<String> {
     eventually("the request is completed", async || {
@@ -179,8 +181,11 @@ async fn the_documentation_has_each_line_with_its_level_and_its_fields() {
     spending.app.ask_as("acme", "q").await;
     let mut failing = Agent::start(&Provider::absent().await, &[]).await;
     failing.app.ask_as("acme", "q").await;
+    let mut breaking =
+        Agent::start(&Provider::start(Behaviour::Body("text/event-stream", UNFINISHED)).await, &[]).await;
+    breaking.app.ask_as("acme", "q").await;
     let mut lines = Vec::new();
-    for agent in [&mut agent, &mut spending, &mut failing] {
+    for agent in [&mut agent, &mut spending, &mut failing, &mut breaking] {
         agent.signal("TERM");
         assert_eq!(agent.exit_code().await, Some(0));
         lines.extend(agent.last_lines());

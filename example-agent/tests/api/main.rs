@@ -15,5 +15,6 @@ mod process;
 mod provider;
 mod query;
 mod shutdown;
+mod streaming;
 mod telemetry;
 mod traces;

@@ -8,7 +8,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::helpers::{Agent, Behaviour, Provider, TestApp};
+use crate::helpers::{Agent, Behaviour, Events, Provider, TestApp, script};
 
 const QUESTION: &str = r#"{"tenant_id": "acme", "query": "What is observability?"}"#;
 
@@ -57,22 +57,46 @@ impl Contract {
                 if schema["type"] == "integer" { text.parse::<u64>().unwrap().into() } else { text.into() };
             self.check(schema, &value);
         }
-        match documented["content"]["application/json"]["schema"].clone() {
-            Value::Null => assert_eq!(response.text().await.unwrap(), ""),
-            schema => {
-                assert_eq!(response.headers()["content-type"], "application/json");
-                self.check(&schema, &response.json().await.unwrap());
+        let content_type =
+            response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+        match (content_type, &documented["content"]) {
+            (None, Value::Null) => assert_eq!(response.text().await.unwrap(), ""),
+            (Some(content_type), content) => {
+                let schema = &content[&content_type]["schema"];
+                assert!(schema.is_object(), "{status}: {content_type} is not documented");
+                if content_type == "text/event-stream" {
+                    self.events(Events::of(response)).await;
+                } else {
+                    self.check(schema, &response.json().await.unwrap());
+                }
+                self.seen.insert((path.to_owned(), method.clone(), format!("{status} {content_type}")));
             }
+            (None, content) => panic!("{status}: nothing in place of {content}"),
         }
         self.seen.insert((path.to_owned(), method, status));
+    }
+
+    async fn events(&self, mut events: Events) {
+        while let Some((name, data)) = events.next().await {
+            let schema = match name.as_str() {
+                "delta" => "Delta",
+                "done" => "Done",
+                _ => "Error",
+            };
+            self.check(&json!({ "$ref": format!("#/components/schemas/{schema}") }), &data);
+        }
     }
 
     fn documented(&self) -> BTreeSet<(String, String, String)> {
         let mut documented = BTreeSet::new();
         for (path, operations) in self.document["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
-                let statuses = operation["responses"].as_object().unwrap().keys();
-                documented.extend(statuses.map(|status| (path.clone(), method.clone(), status.clone())));
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    documented.insert((path.clone(), method.clone(), status.clone()));
+                    let content = self.resolve(response)["content"].as_object();
+                    let types = content.into_iter().flat_map(|content| content.keys());
+                    documented.extend(types.map(|t| (path.clone(), method.clone(), format!("{status} {t}"))));
+                }
             }
         }
         documented
@@ -107,6 +131,13 @@ async fn every_documented_response_is_given_and_is_as_documented() {
     for _ in ["asked", "cached"] {
         contract.response(query, 200, post(app, QUESTION)).await;
     }
+    let streaming = r#"{"tenant_id": "acme", "query": "What is observability?", "stream": true}"#;
+    contract.response(query, 200, post(app, streaming)).await;
+    let (writer, behaviour) = script();
+    let broken = Agent::start(&Provider::start(behaviour).await, &[("AGENT_LLM_TIMEOUT", "1s")]).await;
+    writer.say("It is what a system shows of its inside to those who look.");
+    contract.response(query, 200, post(&broken.app, streaming)).await;
+    drop(writer);
     contract.response(query, 400, post(app, "{}")).await;
     contract.response(query, 403, post(app, r#"{"tenant_id": "nobody", "query": "q"}"#)).await;
     contract.response(query, 408, post(app, never())).await;
@@ -146,9 +177,11 @@ async fn every_documented_response_is_given_and_is_as_documented() {
         (feedback, "post", "503"),
         ("/readyz", "get", "503"),
     ];
-    let elsewhere =
-        elsewhere.map(|(path, method, status)| (path.to_owned(), method.to_owned(), status.to_owned()));
-    assert_eq!(missing, BTreeSet::from(elsewhere));
+    let elsewhere = elsewhere.into_iter().flat_map(|(path, method, status)| {
+        [status.to_owned(), format!("{status} application/json")]
+            .map(|s| (path.to_owned(), method.to_owned(), s))
+    });
+    assert_eq!(missing, elsewhere.collect());
 }
 
 #[tokio::test]
@@ -194,5 +227,12 @@ async fn what_the_document_calls_a_question_is_one() {
         let (status, _, body) = app.app.ask(question.to_string()).await;
         let preview: String = query.chars().take(20).collect();
         assert_eq!(validator.is_valid(&question), status == 200, "{preview:?}: {body}");
+    }
+    for (stream, valid) in
+        [(json!(false), true), (json!(null), true), (json!(1), false), (json!("true"), false)]
+    {
+        let question = json!({ "tenant_id": "acme", "query": "q", "stream": stream });
+        let (status, _, body) = app.app.ask(question.to_string()).await;
+        assert_eq!((validator.is_valid(&question), status == 200), (valid, valid), "{stream}: {body}");
     }
 }

@@ -47,10 +47,7 @@ async fn broken_off_and_nonsense() {
         ("application/json", "[1,2]"),
         ("application/json", ""),
         ("text/event-stream", "data: banana\n\n"),
-        (
-            "text/event-stream",
-            "data: {\"choices\":[{\"delta\":{\"content\":\"no usage\"}}]}\n\ndata: [DONE]\n\n",
-        ),
+        ("text/event-stream", "data: {\"choices\":[{\"delta\":{\"content\":\"no end\"}}]}\n\n"),
         ("text/event-stream", "data: {\"usage\":{\"prompt_tokens\":-1,\"completion_tokens\":1}}\n\n"),
         (
             "text/event-stream",

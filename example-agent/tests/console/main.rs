@@ -3,17 +3,26 @@
 mod browser;
 
 use std::{
+    convert::Infallible,
     env,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
+    sync::Arc,
     thread,
 };
 
-use axum::{Json, Router, routing::post};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use futures_util::{StreamExt as _, stream};
 use libtest_mimic::{Arguments, Trial, run};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::Semaphore};
 
 use crate::browser::{Browser, eventually};
 
@@ -29,6 +38,7 @@ fn main() -> ExitCode {
     };
     let trials = vec![
         trial("a_question_is_answered_with_its_links", a_question_is_answered_with_its_links),
+        trial("an_answer_is_shown_while_it_is_made", an_answer_is_shown_while_it_is_made),
         trial("faults_are_switched_on_and_off", faults_are_switched_on_and_off),
         trial("markup_in_questions_and_answers_stays_text", markup_stays_text),
         trial("a_page_that_the_admin_port_refuses_says_so", a_refused_page_says_so),
@@ -44,10 +54,12 @@ fn find(names: &[&str]) -> Option<PathBuf> {
     files.find(|file| file.is_file())
 }
 
-/// The real binary, and a provider that answers with the question.
+/// The real binary, and a provider that answers with the question. A question that asks it to be slow is answered with a
+/// stream that waits in its midst, for the test.
 struct Agent {
     process: Child,
     api: String,
+    go_on: Arc<Semaphore>,
     _provider: Runtime,
 }
 
@@ -56,7 +68,8 @@ impl Agent {
         let runtime = Runtime::new().unwrap();
         let socket = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let provider = format!("http://{}/v1", socket.local_addr().unwrap());
-        let routes = Router::new().route("/v1/chat/completions", post(echo));
+        let go_on = Arc::new(Semaphore::new(0));
+        let routes = Router::new().route("/v1/chat/completions", post(answer)).with_state(go_on.clone());
         runtime.spawn(async { axum::serve(socket, routes).await });
         let mut command = Command::new(env!("CARGO_BIN_EXE_example-agent"));
         for (name, _) in env::vars_os() {
@@ -76,7 +89,7 @@ impl Agent {
         // It must not stall because nobody reads what it logs.
         thread::spawn(move || lines.count());
         let api = format!("http://{}", listening.unwrap()["api"].as_str().unwrap());
-        Self { process, api, _provider: runtime }
+        Self { process, api, go_on, _provider: runtime }
     }
 }
 
@@ -87,13 +100,47 @@ impl Drop for Agent {
     }
 }
 
-async fn echo(Json(request): Json<Value>) -> Json<Value> {
+async fn answer(State(go_on): State<Arc<Semaphore>>, Json(request): Json<Value>) -> Response {
     let asked = request["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
-    Json(json!({
+    if asked.starts_with("Slowly") {
+        let wait = async move || go_on.acquire().await.unwrap().forget();
+        let parts = stream::iter(SLOW_ANSWER.into_iter().enumerate()).then(move |(number, part)| {
+            let wait = wait.clone();
+            async move {
+                if number > 0 {
+                    wait().await;
+                }
+                Ok::<_, Infallible>(part)
+            }
+        });
+        return ([("content-type", "text/event-stream")], Body::from_stream(parts)).into_response();
+    }
+    let answer = json!({
         "model": "sim-small",
         "choices": [{ "message": { "content": format!("You asked: {asked}") } }],
         "usage": { "prompt_tokens": 11, "completion_tokens": 7 },
-    }))
+    });
+    Json(answer).into_response()
+}
+
+const SLOW_ANSWER: [&str; 2] = [
+    "data: {\"choices\":[{\"delta\":{\"content\":\"One two three four five six seven eight\"}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"content\":\" nine.\"}}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n",
+];
+
+fn an_answer_is_shown_while_it_is_made(chromium: &Path) {
+    let agent = Agent::start(&[]);
+    let mut browser = open(&agent, chromium, 1280);
+    browser.fill("#question", "Slowly, please.");
+    browser.click("#send");
+    browser.wait_for("document.querySelector('#answer').innerText.startsWith('One two')");
+    assert_eq!(browser.text("#outcome"), "Answering …");
+    assert!(!browser.text("#answer").contains("nine"));
+    agent.go_on.add_permits(1);
+    browser.wait_for("document.querySelector('#outcome').innerText === 'Answer'");
+    assert_eq!(browser.text("#answer"), "One two three four five six seven eight nine.");
+    assert!(browser.text("#facts").contains("sim-small"));
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
 fn open(agent: &Agent, chromium: &Path, width: u32) -> Browser {

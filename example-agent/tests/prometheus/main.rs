@@ -53,6 +53,7 @@ fn promtool_finds_nothing(promtool: &Path) -> Result<(), Failed> {
         text: String::new(),
         response_model: Some("m".to_owned()),
         usage: Usage { input: 1, output: 2 },
+        usage_estimated: false,
         time_to_first_token: second,
         time_to_first_chunk: Some(second),
         duration: second,

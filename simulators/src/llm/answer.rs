@@ -1,4 +1,6 @@
-//! The text of answers: sentences about running services, picked by the question. A token is a word here.
+//! The text of answers: what the passages that came with the question say about it, then sentences about running services,
+//! picked by the question. A token is a word here.
+use std::{borrow::Cow, collections::HashSet};
 
 /// What is said. The order makes sense from any start.
 const SENTENCES: [&str; 20] = [
@@ -24,26 +26,51 @@ const SENTENCES: [&str; 20] = [
     "Write down what you saw and when, because the review afterwards depends on it.",
 ];
 
+/// The longest quotation, in tokens: a table's row can be long.
+const MAX_QUOTED: usize = 60;
+
+/// Words of fewer letters say nothing about what a question is about.
+const MIN_LETTERS: usize = 3;
+
+/// The line of the passages that has most of the question's words, of several the shortest; none where no line has two.
+pub(super) fn quote(passages: &str, question: &str) -> Option<String> {
+    let asked = words(question);
+    let score = |line: &str| words(line).intersection(&asked).count();
+    let lines = passages.lines().map(str::trim).filter(|line| !line.starts_with('['));
+    let scored = lines.map(|line| (score(line), line)).filter(|(score, _)| *score > 1);
+    let (_, best) = scored.max_by_key(|(score, line)| (*score, std::cmp::Reverse(line.len())))?;
+    let tokens = best.split_whitespace().filter(|token| token.chars().any(char::is_alphanumeric));
+    Some(tokens.take(MAX_QUOTED).collect::<Vec<_>>().join(" "))
+}
+
+/// The words of a text without case and plural, those between underscores each.
+fn words(text: &str) -> HashSet<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.chars().count() >= MIN_LETTERS);
+    words.map(|word| word.to_lowercase().trim_end_matches('s').to_owned()).collect()
+}
+
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     /// Its tokens, to be joined with spaces.
-    pub(super) tokens: Vec<&'static str>,
+    pub(super) tokens: Vec<Cow<'static, str>>,
     /// Whether it ends where a sentence ends, rather than where the caller's limit is.
     pub(super) complete: bool,
 }
 
 impl Answer {
-    /// Whole sentences of about `target` tokens, and never more than `limit`. The same `topic` starts alike.
-    pub(super) fn compose(topic: u64, target: u32, limit: Option<u32>) -> Self {
+    /// The quotation and whole sentences, of about `target` tokens, and never more than `limit`. The same `topic` starts
+    /// alike.
+    pub(super) fn compose(quoted: Option<&str>, topic: u64, target: u32, limit: Option<u32>) -> Self {
         let start = (topic % SENTENCES.len() as u64) as usize;
         let limit = limit.map_or(usize::MAX, |limit| limit as usize);
-        let mut tokens = Vec::new();
+        let owned = |token: &str| Cow::Owned(token.to_owned());
+        let mut tokens: Vec<_> = quoted.into_iter().flat_map(|text| text.split(' ')).map(owned).collect();
         for sentence in SENTENCES.iter().cycle().skip(start) {
-            tokens.extend(sentence.split(' '));
-            if tokens.len() >= (target as usize).min(limit) {
+            if !tokens.is_empty() && tokens.len() >= (target as usize).min(limit) {
                 break;
             }
+            tokens.extend(sentence.split(' ').map(Cow::Borrowed));
         }
         let complete = tokens.len() <= limit;
         tokens.truncate(limit);
@@ -67,19 +94,38 @@ mod tests {
 
     #[test]
     fn answers_end_with_a_sentence_unless_the_caller_limits_them() {
-        let answer = Answer::compose(3, 60, None);
+        let answer = Answer::compose(None, 3, 60, None);
         assert!((60..85).contains(&answer.tokens.len()), "{}", answer.tokens.len());
         assert!(answer.text().ends_with('.'));
         assert_eq!(answer.finish_reason(), "stop");
 
-        let limited = Answer::compose(3, 60, Some(5));
+        let limited = Answer::compose(None, 3, 60, Some(5));
         assert_eq!(limited.tokens, answer.tokens[..5]);
         assert_eq!(limited.finish_reason(), "length");
     }
 
     #[test]
+    fn the_line_that_fits_the_question_is_quoted_first() {
+        let passages = "Answer with these.\n\n[README.md: Settings]\n| `A_TTL` | `5m` | how long answers are kept |\n\
+            | `A_RETRY_BUDGET` | share of the calls that may be retries |\nNo budget here.";
+        let quoted = quote(passages, "Which setting says how long an answer is kept?");
+        assert_eq!(quoted.as_deref(), Some("`A_TTL` `5m` how long answers are kept"));
+        assert_eq!(quote(passages, "What is the weather like?"), None);
+        let answer = Answer::compose(quoted.as_deref(), 0, 20, None);
+        assert!(
+            answer.text().starts_with("`A_TTL` `5m` how long answers are kept Start with"),
+            "{}",
+            answer.text()
+        );
+        assert!(answer.text().ends_with('.'));
+    }
+
+    #[test]
     fn a_topic_always_starts_alike_and_another_one_differs() {
-        assert_eq!(Answer::compose(7, 40, None), Answer::compose(7, 40, None));
-        assert_ne!(Answer::compose(7, 40, None).tokens[0..8], Answer::compose(8, 40, None).tokens[0..8]);
+        assert_eq!(Answer::compose(None, 7, 40, None), Answer::compose(None, 7, 40, None));
+        assert_ne!(
+            Answer::compose(None, 7, 40, None).tokens[0..8],
+            Answer::compose(None, 8, 40, None).tokens[0..8]
+        );
     }
 }

@@ -108,7 +108,9 @@ struct Completion {
 
 impl Completion {
     fn new(id: String, request: &Request, draw: &Draw, record: Record, permit: OwnedSemaphorePermit) -> Self {
-        let answer = Answer::compose(request.topic, draw.output_tokens, request.max_tokens);
+        // One that is wrong does not care for what it was given.
+        let quoted = request.quoted.as_deref().filter(|_| !draw.wrong);
+        let answer = Answer::compose(quoted, request.topic, draw.output_tokens, request.max_tokens);
         let reported = |tokens: u64| (tokens as f64 * draw.token_factor).round() as u64;
         let usage = Usage {
             prompt: reported(request.prompt_tokens),

@@ -42,6 +42,8 @@ pub(super) struct Draw {
     pub(super) per_token: Duration,
     /// Tokens in the answer, unless the caller limits them.
     pub(super) output_tokens: u32,
+    /// Whether the answer is beside the question.
+    pub(super) wrong: bool,
     /// Multiplies the usage that is reported.
     pub(super) token_factor: f64,
     /// Tells this request from others in its ids.
@@ -113,6 +115,7 @@ impl Dice {
             output_tokens,
             token_factor: faults.token_factor,
             nonce: rng.random(),
+            wrong: rng.random_bool(faults.wrong_ratio),
         }
     }
 

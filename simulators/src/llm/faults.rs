@@ -10,7 +10,8 @@ const MAX_SLOW_FACTOR: f64 = 1_000.0;
 /// The largest factor for usage: enough for one call to cost some ten dollars.
 const MAX_TOKEN_FACTOR: f64 = 1_000_000.0;
 
-/// What goes wrong. The ratios are shares of requests from 0 to 1; a request has one fate, so they add up to at most 1.
+/// What goes wrong. The ratios are shares of requests from 0 to 1; a request has one fate, so those of fates add up to at
+/// most 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Faults {
     /// Answered with 429.
@@ -23,6 +24,8 @@ pub(super) struct Faults {
     pub(super) nonsense_ratio: f64,
     /// Cut off half-way through the answer.
     pub(super) cut_ratio: f64,
+    /// Answered beside the question, whatever passages came with it: a share of its own.
+    pub(super) wrong_ratio: f64,
     /// Multiplies all times.
     pub(super) slow_factor: f64,
     /// Multiplies the usage that is reported, as a runaway generation would.
@@ -40,6 +43,7 @@ impl Faults {
             hang_ratio: 0.0,
             nonsense_ratio: 0.0,
             cut_ratio: 0.0,
+            wrong_ratio: 0.0,
             slow_factor: 1.0,
             token_factor: 1.0,
             seed,
@@ -79,6 +83,7 @@ impl Faults {
             "hang_ratio" => (&mut self.hang_ratio, 1.0),
             "nonsense_ratio" => (&mut self.nonsense_ratio, 1.0),
             "cut_ratio" => (&mut self.cut_ratio, 1.0),
+            "wrong_ratio" => (&mut self.wrong_ratio, 1.0),
             "slow_factor" => (&mut self.slow_factor, MAX_SLOW_FACTOR),
             "token_factor" => (&mut self.token_factor, MAX_TOKEN_FACTOR),
             "seed" => {

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use super::{
+    answer::quote,
     error::ApiError,
     models::{self, Model},
 };
@@ -26,6 +27,8 @@ pub(super) struct Request {
     pub(super) prompt_tokens: u64,
     /// Stands for the last message: the same one gets the same answer.
     pub(super) topic: u64,
+    /// What the passages in the system's messages say about the question.
+    pub(super) quoted: Option<String>,
     /// The most tokens the answer may have.
     pub(super) max_tokens: Option<u32>,
     pub(super) stream: bool,
@@ -47,7 +50,7 @@ impl Request {
             Some(Value::String(id)) => models::find(id).ok_or_else(|| unknown_model(id))?,
             Some(other) => return Err(wrong_type("model", "a string", other)),
         };
-        let (prompt_tokens, topic) = read_messages(&body)?;
+        let Messages { prompt_tokens, topic, quoted } = read_messages(&body)?;
         let limit = match present(&body, "max_completion_tokens") {
             Some(_) => "max_completion_tokens",
             None => "max_tokens",
@@ -61,7 +64,7 @@ impl Request {
         number(&body, "top_p", 0.0, 1.0)?;
         let stream = flag(&body, "stream")?;
         let include_usage = read_stream_options(&body, stream)?;
-        Ok(Self { model, prompt_tokens, topic, max_tokens, stream, include_usage })
+        Ok(Self { model, prompt_tokens, topic, quoted, max_tokens, stream, include_usage })
     }
 }
 
@@ -76,8 +79,15 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::invalid(message).with_code("unsupported_content_type"))
 }
 
-/// Tokens of the prompt, and a number that stands for its last message.
-fn read_messages(body: &Map<String, Value>) -> Result<(u64, u64), ApiError> {
+/// What the messages come to.
+struct Messages {
+    prompt_tokens: u64,
+    /// Stands for the last of them.
+    topic: u64,
+    quoted: Option<String>,
+}
+
+fn read_messages(body: &Map<String, Value>) -> Result<Messages, ApiError> {
     let messages = match present(body, "messages") {
         None => return Err(missing("messages")),
         Some(Value::Array(messages)) => messages,
@@ -89,6 +99,7 @@ fn read_messages(body: &Map<String, Value>) -> Result<(u64, u64), ApiError> {
     }
     let mut tokens = TOKENS_PER_PROMPT;
     let mut topic = 0;
+    let (mut passages, mut question) = (String::new(), String::new());
     for (index, message) in messages.iter().enumerate() {
         let path = format!("messages[{index}]");
         let Value::Object(message) = message else { return Err(wrong_type(&path, "an object", message)) };
@@ -109,11 +120,16 @@ fn read_messages(body: &Map<String, Value>) -> Result<(u64, u64), ApiError> {
         for text in texts(message, role, &format!("{path}.content"))? {
             characters += text.chars().count() as u64;
             hasher.write(text.as_bytes());
+            match role.as_str() {
+                "system" | "developer" => passages.extend([text, "\n"]),
+                "user" => text.clone_into(&mut question),
+                _ => {}
+            }
         }
         tokens += TOKENS_PER_MESSAGE + characters.div_ceil(CHARACTERS_PER_TOKEN);
         topic = hasher.finish();
     }
-    Ok((tokens, topic))
+    Ok(Messages { prompt_tokens: tokens, topic, quoted: quote(&passages, &question) })
 }
 
 /// The texts of a message: a string, or parts of which those of type `text` count.

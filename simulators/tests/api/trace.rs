@@ -5,11 +5,11 @@ use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
-    trace::{SdkTracerProvider, SpanData, SpanExporter},
+    trace::{SdkTracerProvider, SimpleSpanProcessor, SpanData, SpanExporter},
 };
 use prost::Message as _;
 use serde_json::json;
-use simulators::llm::trace::Tracing;
+use simulators::llm::trace::{KeepNotable, Tracing};
 use tokio::sync::mpsc;
 
 use super::{client, llm, serve};
@@ -88,6 +88,23 @@ async fn a_completion_is_a_server_span_under_the_callers() {
     assert_eq!(attribute(not_found, "error.type").as_deref(), Some("model_not_found"));
     assert!(matches!(failed.status, Status::Error { .. }));
     assert_eq!(attribute(failed, "http.response.status_code").as_deref(), Some("500"));
+}
+
+#[tokio::test]
+async fn what_fails_is_exported_though_its_caller_has_not_sampled_it() {
+    let exported = Exported::default();
+    let processor = KeepNotable(SimpleSpanProcessor::new(exported.clone()));
+    let provider = SdkTracerProvider::builder().with_span_processor(processor);
+    let base = llm(Tracing::with_provider(provider, "test")).await;
+    assert_eq!(ask(&base, NOT_SAMPLED, "sim-small").await, 200);
+    assert_eq!(ask(&base, NOT_SAMPLED, "gpt-9").await, 404);
+    assert_eq!(ask(&base, PARENT, "sim-small").await, 200);
+
+    let spans = spans(&exported, 2).await;
+    let [failed, sampled] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!(attribute(failed, "error.type").as_deref(), Some("model_not_found"));
+    assert!(failed.span_context.is_sampled(), "a collector must not take it for not sampled");
+    assert_eq!((&*sampled.name, &sampled.status), ("chat sim-small", &Status::Unset));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,11 @@ use crate::{ensure, read, trial};
 pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
     let settings = repository.to_owned();
     let links = repository.to_owned();
+    let context = repository.to_owned();
     vec![
+        trial("documents::what_the_dockerfile_copies_is_in_its_context".into(), move || {
+            build_context(&context)
+        }),
         trial("documents::env_example_has_every_setting_and_its_default".into(), move || {
             env_example(&settings)
         }),
@@ -55,6 +59,20 @@ fn env_example(repository: &Path) -> Result<(), String> {
     ensure(unknown.is_empty(), || format!(".env.example has what nothing reads: {unknown:?}"))?;
     let unlisted: Vec<_> = scripts.iter().filter(|name| !listed.contains_key(*name)).collect();
     ensure(unlisted.is_empty(), || format!("setup reads what .env.example lacks: {unlisted:?}"))
+}
+
+/// `.dockerignore` leaves everything out but what the build stage copies.
+fn build_context(repository: &Path) -> Result<(), String> {
+    let (dockerfile, ignored) =
+        (read(&repository.join("Dockerfile"))?, read(&repository.join(".dockerignore"))?);
+    let copied = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let copied = copied.filter(|line| !line.starts_with("--")).flat_map(|line| {
+        // The last is where to.
+        line.rsplit_once(' ').map_or("", |(sources, _)| sources).split_whitespace()
+    });
+    let let_in: BTreeSet<_> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let lacking: Vec<_> = copied.filter(|source| !let_in.contains(source)).collect();
+    ensure(lacking.is_empty() && !let_in.is_empty(), || format!(".dockerignore keeps {lacking:?} out"))
 }
 
 /// Every relative link in a page, and every path in its back quotes that looks like one of ours, exists.
