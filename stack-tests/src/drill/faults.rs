@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Drill, pipeline::Pipeline};
+use super::{Drill, pipeline::Pipeline, traffic::KNOWN};
 use crate::{
     clients::{client, send},
     containers::Containers,
@@ -67,6 +67,15 @@ pub(super) fn agent(drill: &Drill, mut faults: Value) -> Result<Fault<'_>, Strin
     let answer = send(client().put(&url).json(&faults))?;
     ok("PUT /faults", answer.status, &answer.text)?;
     Ok(off)
+}
+
+/// The model fails, and this tenant's question is one that the cache has known since before.
+pub(super) fn all_but_known<'d>(drill: &'d Drill, tenant: &str) -> Result<Fault<'d>, String> {
+    drill.wait("a known question", Duration::from_mins(1), || {
+        let answer = drill.stack.query(tenant, KNOWN)?;
+        if answer.json()?["cached"] == true { Ok(()) } else { Err(format!("not yet: {:.200}", answer.text)) }
+    })?;
+    agent(drill, json!({"error_ratio": 1}))
 }
 
 /// A fault of the model provider's simulator.

@@ -85,7 +85,7 @@ const TENANT: Scenario = Scenario {
     alerts: &[critical("ErrorBudgetBurn"), warning("TenantHighErrorRate")],
     begins: minutes(30),
     ends: minutes(60),
-    fault: |drill| faults::agent(drill, json!({"error_ratio": 1})),
+    fault: |drill| faults::all_but_known(drill, "acme"),
     traffic: Traffic::OneAmongMany { one: "hooli", many: "acme" },
     ..PLAIN
 };
