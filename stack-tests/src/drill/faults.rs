@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Drill, pipeline::Pipeline};
+use super::{Drill, pipeline::Pipeline, traffic::KNOWN};
 use crate::{
     clients::{client, send},
     containers::Containers,
@@ -69,6 +69,15 @@ pub(super) fn agent(drill: &Drill, mut faults: Value) -> Result<Fault<'_>, Strin
     Ok(off)
 }
 
+/// The model fails, and this tenant's question is one that the cache has known since before.
+pub(super) fn all_but_known<'d>(drill: &'d Drill, tenant: &str) -> Result<Fault<'d>, String> {
+    drill.wait("a known question", Duration::from_mins(1), || {
+        let answer = drill.stack.query(tenant, KNOWN)?;
+        if answer.json()?["cached"] == true { Ok(()) } else { Err(format!("not yet: {:.200}", answer.text)) }
+    })?;
+    agent(drill, json!({"error_ratio": 1}))
+}
+
 /// A fault of the model provider's simulator.
 pub(super) fn provider<'d>(drill: &'d Drill, faults: &Value) -> Result<Fault<'d>, String> {
     let off = Fault::new(|| drill.stack.set_faults(&json!({})));
@@ -85,7 +94,9 @@ pub(super) fn stopped<'d>(drill: &'d Drill, service: &'static str) -> Result<Fau
     let containers = containers(&drill.stack)?;
     let off = Fault::new(move || {
         containers.each("start", service)?;
-        containers.wait_healthy(service)
+        // Some need minutes on a machine that does other things too.
+        let well = format!("{service} well again");
+        drill.wait(&well, Duration::from_mins(5), || containers.healthy(service))
     });
     containers.each("stop", service)?;
     Ok(off)

@@ -85,7 +85,7 @@ const TENANT: Scenario = Scenario {
     alerts: &[critical("ErrorBudgetBurn"), warning("TenantHighErrorRate")],
     begins: minutes(30),
     ends: minutes(60),
-    fault: |drill| faults::agent(drill, json!({"error_ratio": 1})),
+    fault: |drill| faults::all_but_known(drill, "acme"),
     traffic: Traffic::OneAmongMany { one: "hooli", many: "acme" },
     ..PLAIN
 };
@@ -236,6 +236,26 @@ const ALERTMANAGER: Scenario = Scenario {
     ..PLAIN
 };
 
+const ELASTICSEARCH: Scenario = Scenario {
+    name: "elasticsearch",
+    alerts: &[critical("ElasticsearchDown")],
+    service: Some("elasticsearch"),
+    begins: minutes(20),
+    ends: minutes(60),
+    fault: |drill| faults::stopped(drill, "elasticsearch"),
+    ..PLAIN
+};
+
+const LOGSTASH: Scenario = Scenario {
+    name: "logstash",
+    alerts: &[warning("LogstashDown")],
+    service: Some("logstash"),
+    begins: minutes(20),
+    ends: minutes(60),
+    fault: |drill| faults::stopped(drill, "logstash"),
+    ..PLAIN
+};
+
 /// All of them, in phases: those in the lanes of one phase leave each other alone.
 pub fn all() -> Vec<Vec<Vec<&'static Scenario>>> {
     vec![
@@ -254,5 +274,6 @@ pub fn all() -> Vec<Vec<Vec<&'static Scenario>>> {
         vec![vec![&DOWN, &ABSENT, &CRASHES]],
         vec![vec![&SLACK]],
         vec![vec![&ALERTMANAGER]],
+        vec![vec![&LOGSTASH, &ELASTICSEARCH]],
     ]
 }
