@@ -92,7 +92,9 @@ impl LogQueue {
             return;
         }
         let is_first = waiting.is_empty();
-        line.iter().for_each(|piece| waiting.extend_from_slice(piece));
+        for piece in line {
+            waiting.extend_from_slice(piece);
+        }
         drop(waiting);
         if is_first {
             self.thread.unpark();

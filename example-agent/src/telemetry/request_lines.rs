@@ -46,7 +46,9 @@ where
             if let Some(span) = context.lookup_current()
                 && let Some(Fields(fields)) = span.extensions().get()
             {
-                fields.iter().for_each(|(_, field)| text.extend_from_slice(field));
+                for (_, field) in fields {
+                    text.extend_from_slice(field);
+                }
             }
         });
         self.0.on_event(event, context);
@@ -114,7 +116,7 @@ mod tests {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
             let mut lines = self.0.lock().unwrap();
             with_request_fields(line, |start, fields, end| {
-                *lines = [&lines[..], start, fields, end].concat()
+                *lines = [&lines[..], start, fields, end].concat();
             });
             Ok(line.len())
         }

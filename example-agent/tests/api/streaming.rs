@@ -207,7 +207,7 @@ async fn what_breaks_off_ends_in_an_event_or_before_its_first_text_in_a_status()
 #[tokio::test]
 async fn a_model_that_falls_silent_runs_into_the_time_out() {
     let (writer, behaviour) = script();
-    let app = spawn_app(&Provider::start(behaviour).await, &["--llm-timeout=700ms"]).await;
+    let app = spawn_app(&Provider::start(behaviour).await, &["--llm-timeout=3s"]).await;
     writer.say(BEGINNING);
     let (_, name, error) = Events::ask(&app, "acme", "q").await.rest().await;
     assert_eq!((name.as_str(), &error["error"]["type"]), ("error", &json!("upstream_timeout")));
@@ -307,7 +307,7 @@ async fn at_the_end_of_the_process_streams_are_finished_or_told() {
     for finished in [true, false] {
         let (writer, behaviour) = script();
         let provider = Provider::start(behaviour).await;
-        let timeout = if finished { "1m" } else { "2s" };
+        let timeout = if finished { "1m" } else { "5s" };
         let mut agent = Agent::start(&provider, &[("AGENT_SHUTDOWN_TIMEOUT", timeout)]).await;
         writer.say(BEGINNING);
         let mut events = Events::ask(&agent.app, "acme", "q").await;
