@@ -13,9 +13,10 @@ fn agent() -> PathBuf {
         let cargo = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--locked", "-p", "example-agent"])
             .status();
-        assert!(cargo.unwrap().success());
+        assert!(cargo.expect("cargo starts").success());
         // Two folders up from the test's own binary, which is in `deps`.
-        std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("example-agent")
+        let own = std::env::current_exe().expect("this test has a path");
+        own.ancestors().nth(2).expect("it is in a folder of its own").join("example-agent")
     });
     built.clone()
 }
