@@ -351,3 +351,25 @@ pub(super) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String> {
         container.off().and(gone)
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_ends_once_whether_it_is_switched_off_or_forgotten() {
+        let ends = AtomicUsize::new(0);
+        let fault = || {
+            Fault::new(|| {
+                ends.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+        };
+        fault().off().unwrap();
+        assert_eq!(ends.load(Ordering::Relaxed), 1);
+        drop(fault());
+        assert_eq!(ends.load(Ordering::Relaxed), 2);
+    }
+}
