@@ -23,13 +23,15 @@ const STEP: Duration = Duration::from_secs(1);
 /// How long the collector stays as it is, and how long the reader of standard output reads or does not: they meet in
 /// every combination.
 const COLLECTOR_STEPS: usize = 13;
-const READER_STEPS: usize = 17;
+const READER_STEPS: usize = 29;
 /// Memory may still grow for so long: buffers, the cache.
 const WARM_UP: Duration = Duration::from_mins(5);
 /// How long it may take until all is told, once everything is well again.
 const SETTLE: Duration = Duration::from_mins(1);
 const QUIET: Duration = Duration::from_secs(3);
-const CALIBRATION: u64 = 200;
+const CALIBRATION: u64 = 40;
+/// What the short form asks of that: tests run an agent that is not optimised.
+const SHORT: f64 = 0.1;
 /// Nothing takes longer to show.
 const MOST_STEPS: usize = 60;
 
@@ -81,7 +83,7 @@ impl Soak {
 /// Loads an agent for so long, of which a sixth, and at most five minutes, is for warming up.
 pub fn run(binary: &Path, time: Duration, mut progress: impl FnMut(&str)) -> Result<Soak, String> {
     let warm_up = WARM_UP.min(time / 6);
-    let mut watched = Watched::start(binary)?;
+    let mut watched = Watched::start(binary, 1.0)?;
     let steps = time.as_secs() as usize;
     let mut memory = Vec::new();
     for step in 0..steps {
@@ -113,7 +115,7 @@ pub fn run(binary: &Path, time: Duration, mut progress: impl FnMut(&str)) -> Res
 
 /// The same by conditions: the collector stays as it is until that has shown. What became of lines and spans.
 pub fn short(binary: &Path) -> Result<(Account, Account), String> {
-    let mut watched = Watched::start(binary)?;
+    let mut watched = Watched::start(binary, SHORT)?;
     for (number, health) in Health::ALL.into_iter().enumerate() {
         watched.collector.set(health);
         watched.agent.output.stall(number % 2 == 1);
@@ -147,6 +149,8 @@ struct Watched {
     begun: Sums,
     asked: [u64; RATES.len()],
     longest: Duration,
+    /// Of the rates.
+    share: f64,
 }
 
 const LINES: usize = 0;
@@ -160,7 +164,7 @@ struct Sums {
 }
 
 impl Watched {
-    fn start(binary: &Path) -> Result<Self, String> {
+    fn start(binary: &Path, share: f64) -> Result<Self, String> {
         let failed = |e| format!("cannot start the agent's surroundings: {e}");
         let collector = Collector::start().map_err(failed)?;
         let settings = [
@@ -177,6 +181,7 @@ impl Watched {
             begun: Sums::default(),
             asked: Default::default(),
             longest: Duration::ZERO,
+            share,
         };
         watched.made_by_each = watched.calibrate()?;
         watched.begun = watched.sums()?;
@@ -193,10 +198,10 @@ impl Watched {
 
     /// Asks questions of each kind for a step's time.
     fn load(&mut self) -> Result<(), String> {
-        let api = self.agent.api;
+        let (api, share) = (self.agent.api, self.share);
         let loads: Result<Vec<_>, String> = thread::scope(|scope| {
             let start = |(kind, rate)| {
-                scope.spawn(move || Load { api, kind, connections: CONNECTIONS }.at(rate, STEP))
+                scope.spawn(move || Load { api, kind, connections: CONNECTIONS }.at(rate * share, STEP))
             };
             let loads = RATES.map(start);
             let died = |_| Err("the load has died".to_owned());
