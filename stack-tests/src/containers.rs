@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::wait;
 
+/// Leaves out what `docker run` and `docker compose run` start: the images that Compose built carry their service's name.
+const OF_SERVICES: &str = "label=com.docker.compose.oneoff=False";
+
 /// The containers of one Compose project.
 pub struct Containers {
     project: String,
@@ -51,7 +54,7 @@ impl Containers {
 
     fn by_restart_policy(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
         let label = format!("label=com.docker.compose.project={}", self.project);
-        let ids = Self::docker(&["ps", "--all", "--quiet", "--filter", &label])?;
+        let ids = Self::docker(&["ps", "--all", "--quiet", "--filter", OF_SERVICES, "--filter", &label])?;
         let ids: Vec<_> = ids.lines().collect();
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -69,7 +72,8 @@ impl Containers {
     pub fn id(&self, service: &str) -> Result<String, String> {
         let project = format!("label=com.docker.compose.project={}", self.project);
         let label = format!("label=com.docker.compose.service={service}");
-        let out = Self::docker(&["ps", "--all", "--quiet", "--filter", &project, "--filter", &label])?;
+        let filters = ["--filter", OF_SERVICES, "--filter", &project, "--filter", &label];
+        let out = Self::docker(&[&["ps", "--all", "--quiet"][..], &filters[..]].concat())?;
         out.lines().next().map(str::to_owned).ok_or(format!("service {service} has no container"))
     }
 
