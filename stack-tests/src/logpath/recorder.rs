@@ -128,7 +128,14 @@ impl Kept {
         };
         let source: Value = match serde_json::from_str(source) {
             Ok(source) => source,
-            Err(e) => return refused(400, "document_parsing_exception", e.to_string()),
+            // Not the parser's words: they say at which byte, and the order of a document's fields is not fixed.
+            Err(_) => {
+                return refused(
+                    400,
+                    "document_parsing_exception",
+                    "not JSON, or a number out of range".into(),
+                );
+            }
         };
         if let Err(reason) = self.templates.accept(index, &source) {
             return refused(400, "document_parsing_exception", reason);
