@@ -228,7 +228,10 @@ fn machine() -> String {
     let commit =
         commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     let date = humantime::format_rfc3339_seconds(SystemTime::now());
-    format!("{model}, {cores} cores, {date}, commit {commit}")
+    // Of the last minute: the bench alone makes about 2.
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("{model}, {cores} cores, load {load}, {date}, commit {commit}")
 }
 
 /// Writes the JSON.
