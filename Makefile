@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs story demo drill check test test-logstash bench soak bench-logs env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story demo drill check test test-logstash bench soak bench-logs env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ ps: ## what runs, and how it is
 
 logs: ## follow the logs (SERVICE=jaeger: of one service)
 	@eval "$$(setup/env.sh)" && docker compose logs --follow --tail 50 $(SERVICE)
+
+doctor: ## what is wrong here and what to do: engine, ports, memory, disk, settings, passwords of old volumes
+	@setup/doctor.sh
 
 story: ## all that is known of one request: its lines, spans, tokens and cost (REQUEST=id of a request or trace)
 	@setup/story.sh "$(REQUEST)"

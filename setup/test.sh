@@ -80,6 +80,7 @@ check() {
   step "logstash start" logstash/tests/start.sh
   step "preflight" setup/tests/preflight.sh
   step "targets" setup/tests/targets.sh
+  step "doctor" setup/tests/doctor.sh
   step "kibana" kibana/tests/setup.sh
   step "demo" setup/tests/demo.sh
 }
