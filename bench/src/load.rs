@@ -44,7 +44,7 @@ pub struct Load {
     pub connections: u64,
 }
 
-/// Numbers questions: no two are the same.
+/// Numbers the questions that ask the model: no two are the same, whoever else asks in this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Load {
@@ -93,7 +93,7 @@ impl Load {
                     let connection = Connection::to(self.api, TIMEOUT);
                     let connection =
                         connection.map_err(|e| format!("cannot connect to {}: {e}", self.api))?;
-                    ask(&mut Asking { connection, kind: self.kind, share })
+                    ask(&mut Asking { connection, kind: self.kind, share, of: self.connections, asked: 0 })
                 })
             };
             let threads: Vec<_> = (0..self.connections).map(start).collect();
@@ -106,12 +106,21 @@ impl Load {
 struct Asking {
     connection: Connection,
     kind: Kind,
+    /// Which of so many it is.
     share: u64,
+    of: u64,
+    asked: u64,
 }
 
 impl Asking {
     fn ask(&mut self) -> Result<(), String> {
-        let request = self.kind.request(NEXT.fetch_add(1, Ordering::Relaxed));
+        let number = match self.kind {
+            // Each known question in its turn, or the calibration would find some of them unknown.
+            Kind::Cached => self.share + self.of * self.asked,
+            Kind::Full => NEXT.fetch_add(1, Ordering::Relaxed),
+        };
+        self.asked += 1;
+        let request = self.kind.request(number);
         let answer =
             self.connection.ask(&request).map_err(|e| format!("a question was not answered: {e}"))?;
         match answer.status() {
