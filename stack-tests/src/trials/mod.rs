@@ -77,6 +77,14 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
     cases.into_iter().map(trial).collect()
 }
 
+/// Puts log lines into a stack's Elasticsearch, those of Logstash's test cases: for places without a Logstash.
+///
+/// # Errors
+/// That Elasticsearch does not take them.
+pub fn have_lines(stack: &Stack) -> Result<(), String> {
+    logs::have_lines(stack)
+}
+
 /// Fails with the two values unless they are equal.
 #[allow(clippy::needless_pass_by_value)] // Callers compare temporaries: a reference would only add noise there.
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Result<(), String> {
