@@ -118,6 +118,7 @@ impl<'s> Asking<'s> {
         let source = self.source(query).ok_or(format!("there is no data source {}", query.source))?;
         let lucene = matches!(source, Source::Elasticsearch { .. });
         let filled = variables::fill_all(&query.json, choice, lucene)?;
+        let when = When { points: query.points.unwrap_or(when.points), ..when };
         let began = Instant::now();
         let data = if query.kind == "alertlist" {
             self.alerts(&query.source)

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod lint;
+pub mod many;
 pub mod metrics;
 pub mod variables;
 pub mod walk;
@@ -50,6 +51,8 @@ pub struct Query {
     pub source: String,
     /// The query.
     pub json: Value,
+    /// How many points the panel wants at the most, if it says so.
+    pub points: Option<u64>,
     /// There may be no data while nothing is wrong: the description says so with `Empty while …`.
     pub rightly_empty: bool,
 }
@@ -137,6 +140,7 @@ impl Dashboard {
                 .unwrap_or("")
                 .into(),
             json: json.clone(),
+            points: from["maxDataPoints"].as_u64(),
             rightly_empty: of_alerts || text(from, "description").contains("Empty while "),
         }
     }

@@ -314,6 +314,7 @@ mod tests {
             kind: "stat".into(),
             source: "prometheus".into(),
             json,
+            points: None,
             rightly_empty,
         }
     }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{Case, Need, ensure, expect, logs};
+use serde_json::{Value, json};
+
+use super::{Case, Need, ensure, expect, grafana::api, logs};
 use crate::{
-    clients::{client, send},
     dashboards::{
         Dashboard,
         ask::{Asking, sources},
@@ -73,7 +74,7 @@ fn rename(uid: &str) -> String {
 fn grafana_has_each_of_them(stack: &Stack) -> Result<(), String> {
     for dashboard in all()? {
         let uid = dashboard.uid();
-        let answer = grafana(stack, "GET", &format!("/api/dashboards/uid/{uid}"), None)?;
+        let answer = api(stack, &format!("GET /api/dashboards/uid/{uid}"), None)?;
         expect("title", &answer["dashboard"]["title"], &dashboard.json["title"])?;
         ensure(answer["meta"]["provisioned"] == true, || format!("{uid} does not come from its file"))?;
     }
@@ -82,7 +83,7 @@ fn grafana_has_each_of_them(stack: &Stack) -> Result<(), String> {
 
 /// Somebody's Grafana has the same services under other uids, and our dashboards are imported there.
 fn they_work_in_another_grafana(stack: &Stack) -> Result<(), String> {
-    let ours = grafana(stack, "GET", "/api/datasources", None)?;
+    let ours = api(stack, "GET /api/datasources", None)?;
     let ours: Vec<_> = ours.as_array().into_iter().flatten().cloned().collect();
     let (mut made, mut imported) = (Vec::new(), Vec::new());
     let result = (|| {
@@ -94,24 +95,24 @@ fn they_work_in_another_grafana(stack: &Stack) -> Result<(), String> {
             let mut dashboard = dashboard.with_uids(&rename);
             dashboard.json["uid"] = theirs(dashboard.uid()).into();
             dashboard.json["title"] = format!("{} (imported)", text(&dashboard.json, "title")).into();
-            let body = serde_json::json!({"dashboard": dashboard.json, "overwrite": true});
-            grafana(stack, "POST", "/api/dashboards/db", Some(&body))?;
+            let body = json!({"dashboard": dashboard.json, "overwrite": true});
+            api(stack, "POST /api/dashboards/db", Some(&body))?;
             imported.push(dashboard.uid().to_owned());
             dashboards.push(dashboard);
         }
         walk_all(stack, &Asking::of(stack, sources(&theirs), true), &dashboards)
     })();
     for uid in imported {
-        grafana(stack, "DELETE", &format!("/api/dashboards/uid/{uid}"), None)?;
+        api(stack, &format!("DELETE /api/dashboards/uid/{uid}"), None)?;
     }
     for uid in made {
-        grafana(stack, "DELETE", &format!("/api/datasources/uid/{uid}"), None)?;
+        api(stack, &format!("DELETE /api/datasources/uid/{uid}"), None)?;
     }
     result
 }
 
 /// A data source like one that is there, under another uid and name.
-fn add_source(stack: &Stack, source: &serde_json::Value) -> Result<String, String> {
+fn add_source(stack: &Stack, source: &Value) -> Result<String, String> {
     let mut copy = source.clone();
     let uid = theirs(text(source, "uid"));
     copy["name"] = format!("Their {}", text(source, "name")).into();
@@ -122,31 +123,12 @@ fn add_source(stack: &Stack, source: &serde_json::Value) -> Result<String, Strin
     }
     if text(source, "type") == "elasticsearch" {
         let password = stack.elasticsearch_password(text(source, "basicAuthUser"))?;
-        copy["secureJsonData"] = serde_json::json!({"basicAuthPassword": password});
+        copy["secureJsonData"] = json!({"basicAuthPassword": password});
     }
-    grafana(stack, "POST", "/api/datasources", Some(&copy))?;
+    api(stack, "POST /api/datasources", Some(&copy))?;
     Ok(uid)
 }
 
-fn text<'v>(value: &'v serde_json::Value, key: &str) -> &'v str {
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
-}
-
-/// Asks Grafana's API as its administrator.
-fn grafana(
-    stack: &Stack,
-    method: &str,
-    path: &str,
-    body: Option<&serde_json::Value>,
-) -> Result<serde_json::Value, String> {
-    let verb = method.parse().map_err(|e| format!("{method}: {e}"))?;
-    let mut request = client()
-        .request(verb, format!("{}{path}", stack.grafana))
-        .basic_auth("admin", Some(&stack.grafana_password));
-    if let Some(body) = body {
-        request = request.json(body);
-    }
-    let answer = send(request)?;
-    expect(&format!("{method} {path}: {:.300}", answer.text), answer.status, 200)?;
-    answer.json()
 }

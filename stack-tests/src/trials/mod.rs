@@ -5,6 +5,7 @@ mod answers;
 mod dashboards;
 mod elasticsearch;
 mod faults;
+mod grafana;
 mod hardening;
 mod input;
 mod journey;
@@ -58,6 +59,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         input::CASES,
         hardening::CASES,
         dashboards::CASES,
+        grafana::CASES,
         elasticsearch::CASES,
         alerts::CASES,
         notifications::CASES,
