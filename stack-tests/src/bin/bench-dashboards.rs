@@ -13,7 +13,8 @@ use stack_tests::{
         ask::{Asking, Source, When, sources},
         load,
         many::Many,
-        variables::{self, Choice},
+        variables::Choice,
+        walk::choose,
     },
     stack::Stack,
 };
@@ -92,12 +93,8 @@ fn bench(arguments: &Arguments) -> Result<bool, String> {
 fn of_prometheus(asking: &Asking<'_>, dashboard: &Dashboard) -> Result<Vec<(Query, Choice)>, String> {
     let queries =
         dashboard.queries().into_iter().filter(|query| asking.source(query) == Some(Source::Prometheus));
-    let (lists, asked): (Vec<_>, Vec<_>) = queries.partition(|query| query.asker == Asker::Variable);
-    let values = lists.iter().map(|query| Ok((query.title.clone(), asking.values(query)?.0)));
-    let choice = variables::at_first(dashboard, &values.collect::<Result<_, String>>()?)?;
-    let asked =
-        asked.into_iter().filter(|query| query.kind != "alertlist").map(|query| (query, choice.clone()));
-    Ok(asked.chain(lists.iter().map(|query| (query.clone(), Choice::new()))).collect())
+    let choice = choose(asking, dashboard, false, &mut |_, _, _| {})?;
+    Ok(queries.filter(|query| query.kind != "alertlist").map(|query| (query, choice.clone())).collect())
 }
 
 fn unrecorded(asking: &Asking<'_>, dashboard: &Dashboard) -> Option<Query> {
@@ -118,7 +115,7 @@ fn asked(
     let mut took = Vec::new();
     for _ in 0..rounds {
         if query.asker == Asker::Variable {
-            let (values, time) = asking.values(query)?;
+            let (values, time) = asking.values(query, choice)?;
             (series, took) = (values.len(), [took, vec![time]].concat());
         } else {
             let (data, time) = asking.ask(query, choice, when)?;

@@ -134,26 +134,34 @@ impl<'s> Asking<'s> {
         Ok((data?, began.elapsed()))
     }
 
-    /// The values of a variable: `label_values(metric, label)`.
+    /// The values of a variable: `label_values(metric, label)`, or `query_result(expression)` and a pattern. Those that stand
+    /// before it are chosen already.
     ///
     /// # Errors
     /// That it is of another form, or what the source says.
-    pub fn values(&self, query: &Query) -> Result<(Vec<String>, Duration), String> {
-        let definition = text(&query.json["query"], "query");
-        let parts = definition.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
-        let (metric, label) = parts
-            .and_then(|parts| parts.rsplit_once(','))
-            .ok_or(format!("{definition} is no label_values(…)"))?;
+    pub fn values(&self, query: &Query, choice: &Choice) -> Result<(Vec<String>, Duration), String> {
+        let definition = variables::fill(text(&query.json["query"], "query"), choice, false)?;
+        let inner =
+            |function: &str| definition.strip_prefix(function).and_then(|rest| rest.strip_suffix(')'));
         let base = if self.through_grafana {
             format!("{}/api/datasources/uid/{}/resources", self.stack.grafana, query.source)
         } else {
             self.stack.prometheus.clone()
         };
         let began = Instant::now();
-        let url = format!("{base}/api/v1/label/{}/values", label.trim());
-        let answer = answered(self.get(&url, &[("match[]", metric.trim())])?)?;
-        let values = answer["data"].as_array().ok_or(format!("{definition}: {answer}"))?;
-        Ok((values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(), began.elapsed()))
+        let values = if let Some(expr) = inner("query_result(") {
+            let answer = answered(self.get(&format!("{base}/api/v1/query"), &[("query", expr)])?)?;
+            matched(text(&query.json, "regex"), super::list(&answer["data"], "result"))?
+        } else {
+            let parts = inner("label_values(").and_then(|parts| parts.rsplit_once(','));
+            let (metric, label) =
+                parts.ok_or(format!("{definition}: a variable that this test does not know"))?;
+            let url = format!("{base}/api/v1/label/{}/values", label.trim());
+            let answer = answered(self.get(&url, &[("match[]", metric.trim())])?)?;
+            let values = answer["data"].as_array().ok_or(format!("{definition}: {answer}"))?;
+            values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+        };
+        Ok((values, began.elapsed()))
     }
 
     /// What a list of alerts reads: pending and firing ones, of rules that there must be.
@@ -192,4 +200,14 @@ impl<'s> Asking<'s> {
 fn answered(request: RequestBuilder) -> Result<Value, String> {
     let answer: Answer = send(request)?;
     if answer.status == 200 { answer.json() } else { Err(format!("{}: {:.300}", answer.status, answer.text)) }
+}
+
+/// What a pattern `/…(…)…/` takes out of series, written as Prometheus does: `label="value"`.
+fn matched(pattern: &str, series: &[Value]) -> Result<Vec<String>, String> {
+    let pattern = regex::Regex::new(pattern.trim_matches('/')).map_err(|e| format!("{pattern}: {e}"))?;
+    let written = series.iter().map(|series| {
+        let labels = series["metric"].as_object().into_iter().flatten();
+        labels.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+    });
+    Ok(written.filter_map(|text| Some(pattern.captures(&text)?.get(1)?.as_str().to_owned())).collect())
 }

@@ -283,7 +283,9 @@ fn threshold(panel: &Value) -> Vec<String> {
 
 fn expression(expr: &str, around: &Surroundings) -> Vec<String> {
     let mut problems = Vec::new();
-    for name in named(expr).into_iter().filter(|name| !around.metrics.has(name)) {
+    // A name that a variable completes has to be there with each end of it.
+    let names = ["agent", "tenant"].into_iter().flat_map(|scope| named(&expr.replace("${scope}", scope)));
+    for name in names.collect::<BTreeSet<_>>().into_iter().filter(|name| !around.metrics.has(name)) {
         problems.push(format!("there is no metric {name}"));
     }
     for window in WINDOW.captures_iter(expr) {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
-use super::{Dashboard, text};
+use super::text;
 
 /// `$name`, `${name}`, `${name:format}`.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
@@ -27,36 +27,18 @@ pub enum Chosen {
 /// What is chosen of each variable of a dashboard.
 pub type Choice = BTreeMap<String, Chosen>;
 
-/// What a dashboard shows when it is opened: of all tenants, or of the first where one is wanted. `values` are those that
-/// each variable's query has given.
+/// What is chosen of a variable with these values: all, or the first where one is wanted, as when a dashboard is opened;
+/// `narrow` chooses two where many can be chosen: other brackets, the same data.
 ///
 /// # Errors
-/// That a variable has nothing to choose from.
-pub fn at_first(dashboard: &Dashboard, values: &BTreeMap<String, Vec<String>>) -> Result<Choice, String> {
-    let choices = dashboard.variables().iter().map(|variable| {
-        let name = text(variable, "name");
-        let mut values = values.get(name).into_iter().flatten();
-        let chosen = match variable["allValue"].as_str() {
-            Some(all) if variable["includeAll"] == true => Chosen::All(all.to_owned()),
-            _ => Chosen::One(values.next().ok_or(format!("variable {name} has no values"))?.clone()),
-        };
-        Ok((name.to_owned(), chosen))
-    });
-    choices.collect()
-}
-
-/// As [`at_first`], with two values where many can be chosen: other brackets, the same data.
-///
-/// # Errors
-/// That a variable has nothing to choose from.
-pub fn narrowed(dashboard: &Dashboard, values: &BTreeMap<String, Vec<String>>) -> Result<Choice, String> {
-    let mut choice = at_first(dashboard, values)?;
-    for (name, chosen) in &mut choice {
-        if let Chosen::All(_) = chosen {
-            *chosen = Chosen::Many(values.get(name).into_iter().flatten().take(2).cloned().collect());
-        }
+/// That there is nothing to choose from.
+pub fn chosen(variable: &Value, values: &[String], narrow: bool) -> Result<Chosen, String> {
+    let first = || values.first().ok_or(format!("variable {} has no values", text(variable, "name")));
+    match variable["allValue"].as_str() {
+        Some(all) if variable["includeAll"] == true && !narrow => Ok(Chosen::All(all.to_owned())),
+        Some(_) => first().map(|_| Chosen::Many(values.iter().take(2).cloned().collect())),
+        None => Ok(Chosen::One(first()?.clone())),
     }
-    Ok(choice)
 }
 
 /// A text with the dashboard's own variables filled in, in the language of the data source. `$__…` is left to whoever asks.

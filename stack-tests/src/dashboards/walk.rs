@@ -72,28 +72,21 @@ fn walk_one(
 ) -> Vec<Asked> {
     let queries = dashboard.queries();
     let mut all: Vec<Asked> = Vec::new();
-    let mut values = BTreeMap::new();
-    for query in queries.iter().filter(|query| query.asker == Asker::Variable) {
-        let answer = quickest(|| asking.values(query));
-        let (outcome, data, took) = match answer {
-            Ok((found, took)) => {
-                let data = Data { series: found.len().min(1), rows: found.len(), exemplars: 0 };
-                values.insert(query.title.clone(), found);
-                (judged(query, data, took, manner), data, took)
-            }
-            Err(error) => (Outcome::Wrong(error), Data::default(), Duration::ZERO),
-        };
-        all.push(Asked { query: query.clone(), data, took, outcome });
-    }
-    let choices = variables::at_first(dashboard, &values)
-        .and_then(|first| Ok((first, variables::narrowed(dashboard, &values)?)));
-    let (first, narrowed) = match choices {
-        Ok(choices) => choices,
+    let chosen = choose(asking, dashboard, false, &mut |query, data, took| {
+        all.push(Asked { query: query.clone(), data, took, outcome: judged(query, data, took, manner) });
+    });
+    let chosen = chosen.and_then(|first| Ok((first, choose(asking, dashboard, true, &mut |_, _, _| {})?)));
+    let (first, narrowed) = match chosen {
+        Ok(chosen) => chosen,
         Err(error) => {
-            for asked in &mut all {
-                asked.outcome = Outcome::Wrong(error.clone());
-            }
-            return all;
+            // Nothing of the dashboard can be asked.
+            let wrong = |query| Asked {
+                query,
+                data: Data::default(),
+                took: Duration::ZERO,
+                outcome: Outcome::Wrong(error.clone()),
+            };
+            return queries.into_iter().map(wrong).collect();
         }
     };
     let when = When::last(manner.last.unwrap_or_else(|| range(dashboard)));
@@ -101,6 +94,25 @@ fn walk_one(
     all.extend(others.map(|query| ask(asking, query, (&first, &narrowed), when, manner, absent)));
     too_many(&mut all);
     all
+}
+
+/// What is chosen of each variable, one after the other; `tell` hears what each query gave.
+///
+/// # Errors
+/// What a source says, or that there is nothing to choose from.
+pub fn choose(
+    asking: &Asking<'_>,
+    dashboard: &Dashboard,
+    narrow: bool,
+    tell: &mut dyn FnMut(&Query, Data, Duration),
+) -> Result<Choice, String> {
+    let mut choice = Choice::new();
+    for query in dashboard.queries().iter().filter(|query| query.asker == Asker::Variable) {
+        let (values, took) = quickest(|| asking.values(query, &choice))?;
+        tell(query, Data { series: values.len().min(1), rows: values.len(), exemplars: 0 }, took);
+        choice.insert(query.title.clone(), variables::chosen(&query.json, &values, narrow)?);
+    }
+    Ok(choice)
 }
 
 /// How far back a dashboard looks when it is opened.
