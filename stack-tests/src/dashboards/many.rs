@@ -90,7 +90,7 @@ impl Many {
             many.stop();
             if round == 2 {
                 // All of the first time's is in the second's too: twice the same would take twice as long to read.
-                first.iter().try_for_each(|block| fs::remove_dir_all(block)).map_err(|e| e.to_string())?;
+                first.iter().try_for_each(fs::remove_dir_all).map_err(|e| e.to_string())?;
             } else {
                 let blocks = super::entries(&many.folder.path().join("data"))?;
                 first = blocks
