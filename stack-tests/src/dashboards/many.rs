@@ -114,6 +114,9 @@ impl Many {
                 "--config.file=prometheus.yml",
                 "--storage.tsdb.path=data",
                 "--storage.tsdb.retention.time=30d",
+                // Blocks stay as they were made: which came from where is still to be known.
+                "--storage.tsdb.min-block-duration=2h",
+                "--storage.tsdb.max-block-duration=2h",
             ])
             .arg(format!("--web.listen-address={free}"))
             .stdin(Stdio::null())
