@@ -84,7 +84,11 @@ fn grafana_has_each_of_them(stack: &Stack) -> Result<(), String> {
 /// Somebody's Grafana has the same services under other uids, and our dashboards are imported there.
 fn they_work_in_another_grafana(stack: &Stack) -> Result<(), String> {
     let ours = api(stack, "GET /api/datasources", None)?;
-    let ours: Vec<_> = ours.as_array().into_iter().flatten().cloned().collect();
+    let ours = ours.as_array().into_iter().flatten().map(|source| {
+        // The list leaves out who asks.
+        api(stack, &format!("GET /api/datasources/uid/{}", text(source, "uid")), None)
+    });
+    let ours = ours.collect::<Result<Vec<_>, _>>()?;
     let (mut made, mut imported) = (Vec::new(), Vec::new());
     let result = (|| {
         for source in ours.iter().filter(|source| rename(text(source, "uid")) != text(source, "uid")) {
