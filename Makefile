@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story demo load drill check test test-logstash bench soak bench-logs env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill check test test-logstash bench soak bench-logs env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,12 @@ doctor: ## what is wrong here and what to do: engine, ports, memory, disk, setti
 
 story: ## all that is known of one request: its lines, spans, tokens and cost (REQUEST=id of a request or trace)
 	@setup/story.sh "$(REQUEST)"
+
+backup: ## copy all data of the stack, and the passwords it knows, into a folder (OUT=backups/<time>)
+	@setup/backup.sh save $(OUT)
+
+restore: ## put a backup in place of what is there, after asking (FROM=folder; YES=1: without)
+	@setup/backup.sh restore $(FROM)
 
 demo: ## agent, simulators and traffic as plain processes, without Docker; Ctrl-C ends them
 	@setup/demo.sh
