@@ -16,7 +16,9 @@ pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
     let links = repository.to_owned();
     let context = repository.to_owned();
     let languages = repository.to_owned();
+    let ports = repository.to_owned();
     vec![
+        trial("documents::security_has_every_published_port".into(), move || published_ports(&ports)),
         trial("documents::the_readmes_say_the_same_in_both_languages".into(), move || {
             same_in_both_languages(&languages)
         }),
@@ -77,6 +79,20 @@ fn build_context(repository: &Path) -> Result<(), String> {
     let let_in: BTreeSet<_> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
     let lacking: Vec<_> = copied.filter(|source| !let_in.contains(source)).collect();
     ensure(lacking.is_empty() && !let_in.is_empty(), || format!(".dockerignore keeps {lacking:?} out"))
+}
+
+/// The table of who may do what has each port that Compose publishes, with the setting that moves it, and no other.
+fn published_ports(repository: &Path) -> Result<(), String> {
+    let compose = read(&repository.join("docker-compose.yml"))?;
+    let published = regex(r"\$\{BIND_ADDRESS:-127\.0\.0\.1\}:\$\{([A-Z_]+):-\d+\}:(\d+)");
+    let published: BTreeSet<_> =
+        published.captures_iter(&compose).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
+    let table = stack_tests::ports::table(&read(&repository.join("docs/security.md"))?)?;
+    let known: BTreeSet<_> = table.into_iter().map(|port| (port.setting, port.port.to_string())).collect();
+    ensure(published == known && !known.is_empty(), || {
+        let differ: Vec<_> = published.symmetric_difference(&known).collect();
+        format!("docker-compose.yml and docs/security.md differ in {differ:?}")
+    })
 }
 
 /// What of a page does not depend on its language: levels of headings, rows of tables, blocks of code, what stands in back
