@@ -9,6 +9,7 @@ pub mod dashboards;
 pub mod drill;
 pub mod elasticsearch;
 pub mod logpath;
+pub mod ports;
 pub mod scale;
 pub mod stack;
 pub mod tools;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod answers;
+mod backup;
 mod dashboards;
 mod elasticsearch;
 mod faults;
@@ -65,6 +66,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         notifications::CASES,
         logs::CASES,
         faults::CASES,
+        backup::CASES,
     ]
     .concat();
     let trial = |case: Case| {
