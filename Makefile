@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill check test test-logstash bench soak bench-logs env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill panels check test test-logstash bench soak bench-logs bench-dashboards env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,9 @@ load: ## load-test the agent (RATE=50 or CALLERS=20 or STAGES=30s:200,1m:200; DU
 drill: ## break something on purpose, follow its alert to Slack and mail and back (SCENARIO=all FAST=1; without: the list)
 	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast)
 
+panels: ## ask every query of every dashboard, and print what came back (AFTER_DRILLS=1: of the last hour; then none may be empty)
+	@setup/panels.sh $(if $(filter 1,$(AFTER_DRILLS)),--last 1h --after-drills)
+
 check: ## formatting, lints, unit tests, rules, routes: all that needs no Docker
 	@setup/test.sh check
 
@@ -66,6 +69,9 @@ test-logstash: ## the pipelines' cases, and that no line is lost, by a real Logs
 
 bench-logs: ## measure lines a second, processor time a line and how soon a line is found, by a real Logstash
 	@eval "$$(setup/env.sh)" && cargo run --quiet --locked -p stack-tests --bin bench-logs
+
+bench-dashboards: ## what the overview's queries take where there are 1,000 tenants, back-filled for 6 hours (about 5 minutes)
+	@eval "$$(setup/env.sh)" && cargo run --quiet --locked --release -p stack-tests --bin bench-dashboards
 
 env: ## print the variables for docker compose: eval "$$(make -s env)"
 	@setup/env.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts Grafana, unless that would publish it to a network with the password everybody knows. Provisioning takes the password
-# for Elasticsearch from the environment: here it gets there out of a file.
+# Starts Grafana, unless that would publish it to a network with the password everybody knows. Provisioning takes the passwords
+# for Elasticsearch from the environment: here they get there out of files.
 set -eu
 
 password_file=${GF_SECURITY_ADMIN_PASSWORD__FILE:?must name the file that holds the administrator\'s password}
@@ -15,13 +15,21 @@ case ${BIND_ADDRESS:-127.0.0.1} in
   ;;
 esac
 
+# Provisioning names the variable, and an unset one would be an empty password without a word.
+must_hold() { # FILE VARIABLE
+  [ -s "$1" ] && return
+  echo "grafana: $1, which $2 names, is missing or empty: \`make secrets\` writes it" >&2
+  exit 64
+}
 if [ -n "${ELASTICSEARCH_PASSWORD_FILE:-}" ]; then
-  if [ ! -s "$ELASTICSEARCH_PASSWORD_FILE" ]; then
-    echo "grafana: $ELASTICSEARCH_PASSWORD_FILE, which ELASTICSEARCH_PASSWORD_FILE names, is missing or empty: \`make secrets\` writes it" >&2
-    exit 64
-  fi
+  must_hold "$ELASTICSEARCH_PASSWORD_FILE" ELASTICSEARCH_PASSWORD_FILE
   ELASTICSEARCH_PASSWORD=$(cat "$ELASTICSEARCH_PASSWORD_FILE")
   export ELASTICSEARCH_PASSWORD
+fi
+if [ -n "${ELASTICSEARCH_AUDIT_PASSWORD_FILE:-}" ]; then
+  must_hold "$ELASTICSEARCH_AUDIT_PASSWORD_FILE" ELASTICSEARCH_AUDIT_PASSWORD_FILE
+  ELASTICSEARCH_AUDIT_PASSWORD=$(cat "$ELASTICSEARCH_AUDIT_PASSWORD_FILE")
+  export ELASTICSEARCH_AUDIT_PASSWORD
 fi
 
 exec "${GRAFANA_START:-/run.sh}" "$@"

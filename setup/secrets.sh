@@ -32,4 +32,5 @@ secret deadman_url ''
 for user in elasticsearch logstash_elasticsearch grafana_elasticsearch jaeger_elasticsearch metrics_elasticsearch log_watch_elasticsearch kibana_elasticsearch; do
   secret "${user}_password" "$(random)"
 done
+secret grafana_audit_password "$(random)"
 secret kibana_encryption_key "$(random)"

@@ -30,9 +30,9 @@ check 64 0.0.0.0 $'admin\n'
 check 127 0.0.0.0 'one of my own'
 
 # The password for Elasticsearch: out of its file into the environment, as it is.
-password() { # WANTED-EXIT-CODE WANTED-TEXT FILE
+password() { # WANTED-EXIT-CODE WANTED-TEXT FILE VARIABLE
   local code=0 said
-  said=$(GF_SECURITY_ADMIN_PASSWORD__FILE=$scratch/password ELASTICSEARCH_PASSWORD_FILE=$3 GRAFANA_START=/usr/bin/env ./start.sh 2>&1) || code=$?
+  said=$(env GF_SECURITY_ADMIN_PASSWORD__FILE="$scratch/password" "${4:-ELASTICSEARCH_PASSWORD_FILE}=$3" GRAFANA_START=/usr/bin/env ./start.sh 2>&1) || code=$?
   if [ "$code" -eq "$1" ] && [[ $said == *"$2"* ]]; then
     passed=$((passed + 1))
     echo "ok: password file '$3' ends with $code"
@@ -47,6 +47,9 @@ printf '%s\n' 'a$b "c"' >"$scratch/elasticsearch"
 password 0 'ELASTICSEARCH_PASSWORD=a$b "c"' "$scratch/elasticsearch"
 password 64 'is missing or empty' /no/such/file
 password 0 '' ''
+# shellcheck disable=SC2016 # as above
+password 0 'ELASTICSEARCH_AUDIT_PASSWORD=a$b "c"' "$scratch/elasticsearch" ELASTICSEARCH_AUDIT_PASSWORD_FILE
+password 64 'ELASTICSEARCH_AUDIT_PASSWORD_FILE names, is missing or empty' /no/such/file ELASTICSEARCH_AUDIT_PASSWORD_FILE
 
 printf '\n%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -5,6 +5,7 @@
 
 pub mod clients;
 pub mod containers;
+pub mod dashboards;
 pub mod drill;
 pub mod elasticsearch;
 pub mod logpath;

@@ -21,6 +21,11 @@ impl Tool {
         folders.map(|folder| folder.join(name)).find(|path| path.is_file()).map(|path| Self { path })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Runs it in a folder and gives back what it printed.
     ///
     /// # Errors

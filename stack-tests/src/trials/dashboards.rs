@@ -1,70 +1,138 @@
 //! No dead panel: every query of every dashboard gives data on this stack.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Case, Need, ensure, expect};
+use super::{Case, Need, ensure, expect, grafana::api, logs};
 use crate::{
-    clients::{client, send},
+    dashboards::{
+        Dashboard,
+        ask::{Asking, sources},
+        load,
+        walk::{Manner, absent, all_well, sum, walk},
+    },
     stack::Stack,
     wait::{SOON, until},
 };
 
 pub(super) const CASES: &[Case] = &[
     Case::new("dashboards::every_panel_has_data", &[], every_panel_has_data),
-    Case::new("dashboards::grafana_has_each_of_them", &[Need::Service("grafana")], grafana_has_each_of_them),
+    Case::new(
+        "dashboards::every_panel_has_data_through_grafana",
+        &[GRAFANA],
+        every_panel_has_data_through_grafana,
+    ),
+    Case::new("dashboards::they_work_under_other_uids", &[], they_work_under_other_uids),
+    Case::new("dashboards::they_work_in_a_grafana_with_other_uids", &[GRAFANA], they_work_in_another_grafana),
+    Case::new("dashboards::grafana_has_each_of_them", &[GRAFANA], grafana_has_each_of_them),
 ];
 
-/// The dashboards' files, each with its content.
-fn dashboards() -> Result<Vec<(PathBuf, Value)>, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafana/dashboards");
-    let entries = |folder: &Path| -> Result<Vec<PathBuf>, String> {
-        let read = fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        Ok(read.filter_map(|entry| Some(entry.ok()?.path())).collect())
-    };
-    let folders = entries(&folder)?.into_iter().filter(|path| path.is_dir());
-    let mut found = Vec::new();
-    for file in folders.map(|folder| entries(&folder)).collect::<Result<Vec<_>, _>>()?.concat() {
-        let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-        let content = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
-        found.push((file, content));
-    }
-    ensure(!found.is_empty(), || format!("no dashboard in {}", folder.display()))?;
-    Ok(found)
+const GRAFANA: Need = Need::Service("grafana");
+const CALM: Manner = Manner { last: None, drilled: false };
+
+fn all() -> Result<Vec<Dashboard>, String> {
+    load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafana/dashboards"))
 }
 
-/// Grafana fills these in before it asks: all tenants, four scrapes, the last half hour.
-fn filled_in(expr: &str) -> String {
-    expr.replace("$tenant", ".+").replace("$__rate_interval", "1m").replace("$__range", "30m")
+/// Walks until all is well: what is scraped or recorded once a minute may not be there yet.
+fn walk_all(stack: &Stack, asking: &Asking<'_>, dashboards: &[Dashboard]) -> Result<(), String> {
+    logs::have_lines(stack)?;
+    let absent = absent(stack)?;
+    until("every panel has data", 6 * SOON, || {
+        let asked = walk(asking, dashboards, CALM, &absent);
+        all_well(&asked).map_err(|wrong| format!("{}\n{wrong}", sum(&asked)))
+    })
 }
 
 fn every_panel_has_data(stack: &Stack) -> Result<(), String> {
-    for (file, dashboard) in dashboards()? {
-        for panel in dashboard["panels"].as_array().into_iter().flatten() {
-            for target in panel["targets"].as_array().into_iter().flatten() {
-                let what = format!("{}: {} {}", file.display(), panel["title"], target["refId"]);
-                let expr = target["expr"].as_str().ok_or(format!("{what} has no expression"))?;
-                until(&what, SOON, || {
-                    let series = stack.promql(&filled_in(expr))?;
-                    ensure(!series.is_empty(), || format!("no data for {expr}"))
-                })?;
-            }
-        }
+    walk_all(stack, &Asking::of(stack, sources(&str::to_owned), false), &all()?)
+}
+
+fn every_panel_has_data_through_grafana(stack: &Stack) -> Result<(), String> {
+    walk_all(stack, &Asking::of(stack, sources(&str::to_owned), true), &all()?)
+}
+
+fn theirs(uid: &str) -> String {
+    format!("their-{uid}")
+}
+
+fn they_work_under_other_uids(stack: &Stack) -> Result<(), String> {
+    let dashboards: Vec<_> = all()?.iter().map(|dashboard| dashboard.with_uids(&rename)).collect();
+    walk_all(stack, &Asking::of(stack, sources(&theirs), false), &dashboards)
+}
+
+/// Of the sources that are ours; Grafana's own keep theirs.
+fn rename(uid: &str) -> String {
+    if sources(&str::to_owned).contains_key(uid) || uid == "alertmanager" {
+        theirs(uid)
+    } else {
+        uid.to_owned()
+    }
+}
+
+fn grafana_has_each_of_them(stack: &Stack) -> Result<(), String> {
+    for dashboard in all()? {
+        let uid = dashboard.uid();
+        let answer = api(stack, &format!("GET /api/dashboards/uid/{uid}"), None)?;
+        expect("title", &answer["dashboard"]["title"], &dashboard.json["title"])?;
+        ensure(answer["meta"]["provisioned"] == true, || format!("{uid} does not come from its file"))?;
     }
     Ok(())
 }
 
-fn grafana_has_each_of_them(stack: &Stack) -> Result<(), String> {
-    for (file, dashboard) in dashboards()? {
-        let uid = dashboard["uid"].as_str().ok_or(format!("{} has no uid", file.display()))?;
-        let request = client().get(format!("{}/api/dashboards/uid/{uid}", stack.grafana));
-        let answer = send(request.basic_auth("admin", Some(&stack.grafana_password)))?;
-        expect(&format!("dashboard {uid}: {}", answer.text), answer.status, 200)?;
-        expect("title", &answer.json()?["dashboard"]["title"], &dashboard["title"])?;
+/// Somebody's Grafana has the same services under other uids, and our dashboards are imported there.
+fn they_work_in_another_grafana(stack: &Stack) -> Result<(), String> {
+    let ours = api(stack, "GET /api/datasources", None)?;
+    let ours = ours.as_array().into_iter().flatten().map(|source| {
+        // The list leaves out who asks.
+        api(stack, &format!("GET /api/datasources/uid/{}", text(source, "uid")), None)
+    });
+    let ours = ours.collect::<Result<Vec<_>, _>>()?;
+    let (mut made, mut imported) = (Vec::new(), Vec::new());
+    let result = (|| {
+        for source in ours.iter().filter(|source| rename(text(source, "uid")) != text(source, "uid")) {
+            made.push(add_source(stack, source)?);
+        }
+        let mut dashboards = Vec::new();
+        for dashboard in all()? {
+            let mut dashboard = dashboard.with_uids(&rename);
+            dashboard.json["uid"] = theirs(dashboard.uid()).into();
+            dashboard.json["title"] = format!("{} (imported)", text(&dashboard.json, "title")).into();
+            let body = json!({"dashboard": dashboard.json, "overwrite": true});
+            api(stack, "POST /api/dashboards/db", Some(&body))?;
+            imported.push(dashboard.uid().to_owned());
+            dashboards.push(dashboard);
+        }
+        walk_all(stack, &Asking::of(stack, sources(&theirs), true), &dashboards)
+    })();
+    for uid in imported {
+        api(stack, &format!("DELETE /api/dashboards/uid/{uid}"), None)?;
     }
-    Ok(())
+    for uid in made {
+        api(stack, &format!("DELETE /api/datasources/uid/{uid}"), None)?;
+    }
+    result
+}
+
+/// A data source like one that is there, under another uid and name.
+fn add_source(stack: &Stack, source: &Value) -> Result<String, String> {
+    let mut copy = source.clone();
+    let uid = theirs(text(source, "uid"));
+    copy["name"] = format!("Their {}", text(source, "name")).into();
+    copy["uid"] = uid.clone().into();
+    copy["isDefault"] = false.into();
+    for key in ["id", "readOnly", "version"] {
+        copy.as_object_mut().ok_or("a data source is no object")?.remove(key);
+    }
+    if text(source, "type") == "elasticsearch" {
+        let password = stack.elasticsearch_password(text(source, "basicAuthUser"))?;
+        copy["secureJsonData"] = json!({"basicAuthPassword": password});
+    }
+    api(stack, "POST /api/datasources", Some(&copy))?;
+    Ok(uid)
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
 }

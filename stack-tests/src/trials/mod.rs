@@ -6,6 +6,7 @@ mod backup;
 mod dashboards;
 mod elasticsearch;
 mod faults;
+mod grafana;
 mod hardening;
 mod input;
 mod journey;
@@ -59,6 +60,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         input::CASES,
         hardening::CASES,
         dashboards::CASES,
+        grafana::CASES,
         elasticsearch::CASES,
         alerts::CASES,
         notifications::CASES,
@@ -77,6 +79,14 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         }
     };
     cases.into_iter().map(trial).collect()
+}
+
+/// Puts log lines into a stack's Elasticsearch, those of Logstash's test cases: for places without a Logstash.
+///
+/// # Errors
+/// That Elasticsearch does not take them.
+pub fn have_lines(stack: &Stack) -> Result<(), String> {
+    logs::have_lines(stack)
 }
 
 /// Fails with the two values unless they are equal.

@@ -3,6 +3,7 @@
 //! Needs promtool and amtool. Without them their trials are listed as ignored; with `CI=true` they fail instead.
 
 mod alertmanager;
+mod dashboards;
 mod documents;
 mod elasticsearch;
 mod kibana;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         ordinary::trials(repository, &promtool),
         alertmanager::trials(repository, &amtool),
         runbooks::trials(repository, &promtool),
+        dashboards::trials(repository),
         documents::trials(repository),
         elasticsearch::trials(repository),
         kibana::trials(repository),

@@ -64,6 +64,11 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
+/// Puts lines into Elasticsearch, if there is one: without Logstash nobody else does.
+pub(super) fn have_lines(stack: &Stack) -> Result<(), String> {
+    if stack.missing.contains_key("elasticsearch") { Ok(()) } else { documents::loaded(stack).map(drop) }
+}
+
 /// From the agent's files, through the pipelines of the running Logstash.
 fn lines_come_through_logstash(stack: &Stack) -> Result<(), String> {
     let answer = stack.fresh_query("acme")?;

@@ -1,0 +1,53 @@
+//! Asks every query of every dashboard, and prints what came back. Fails where something is wrong.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use stack_tests::{
+    dashboards::{
+        ask::{Asking, sources},
+        load,
+        walk::{Manner, absent, all_well, table, walk},
+    },
+    stack::Stack,
+    trials,
+};
+
+/// Walks through all panels, variables and annotations of the dashboards, against the stack that the environment names.
+#[derive(Parser)]
+#[command(name = "panels", version)]
+struct Arguments {
+    /// Where the dashboards are
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../grafana/dashboards"))]
+    dashboards: PathBuf,
+    /// How far back to look, such as 1h; without it, as far as each dashboard does when it is opened
+    #[arg(long, value_parser = humantime::parse_duration)]
+    last: Option<Duration>,
+    /// The drills have run: no panel may be empty, those neither that say when it is right
+    #[arg(long)]
+    after_drills: bool,
+    /// Ask through Grafana instead of the data sources themselves
+    #[arg(long)]
+    grafana: bool,
+    /// Put the lines of Logstash's test cases into Elasticsearch first: for places without a Logstash
+    #[arg(long)]
+    load_lines: bool,
+}
+
+#[allow(clippy::print_stdout)] // It is what it is run for.
+fn main() -> ExitCode {
+    let arguments = command_line::parse::<Arguments>();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let stack = Stack::from_env();
+    let prepared = if arguments.load_lines { trials::have_lines(&stack) } else { Ok(()) };
+    let walked = prepared.and_then(|()| Ok((load(&arguments.dashboards)?, absent(&stack)?)));
+    let (dashboards, absent) = match walked {
+        Ok(found) => found,
+        Err(error) => command_line::fail::<Arguments>(1, &error),
+    };
+    let asking = Asking::of(&stack, sources(&str::to_owned), arguments.grafana);
+    let manner = Manner { last: arguments.last, drilled: arguments.after_drills };
+    let asked = walk(&asking, &dashboards, manner, &absent);
+    println!("{}", table(&asked));
+    if all_well(&asked).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
