@@ -36,7 +36,7 @@ demo: ## agent, simulators and traffic as plain processes, without Docker; Ctrl-
 	@setup/demo.sh
 
 drill: ## break something on purpose, follow its alert to Slack and mail and back (SCENARIO=all FAST=1; without: the list)
-	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast)
+	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast) $(if $(filter told,$(UNTIL)),--until-told)
 
 check: ## formatting, lints, unit tests, rules, routes: all that needs no Docker
 	@setup/test.sh check

@@ -4,7 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
 
-use crate::{http, ledger::{AUDIT, STREAMS}, settings};
+use crate::{
+    http,
+    ledger::{AUDIT, STREAMS},
+    settings,
+};
 
 /// The prefix of each stream's indices, by [`STREAMS`]: `agent-logs-2026.11.24`, and those of lines that could not be used,
 /// `agent-logs-unparsed-…` and `agent-logs-dead-…`.
@@ -129,7 +133,8 @@ impl Elasticsearch {
 /// The numbers that are missing in one run; none where it has none.
 fn missing_in(run: &Value) -> u64 {
     let number = |name: &str| run[name]["value"].as_f64().map(|value| value as u64);
-    let (Some(first), Some(last), Some(numbers)) = (number("first"), number("last"), number("numbers")) else {
+    let (Some(first), Some(last), Some(numbers)) = (number("first"), number("last"), number("numbers"))
+    else {
         return 0;
     };
     (last.saturating_sub(first) + 1).saturating_sub(numbers)
@@ -143,17 +148,21 @@ fn millis(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    fn run(first: Value, last: Value, numbers: u64) -> Value {
+    fn run(first: f64, last: f64, numbers: u64) -> Value {
         json!({"first": {"value": first}, "last": {"value": last}, "numbers": {"value": numbers}})
     }
 
     #[test]
     fn what_is_between_two_numbers_and_not_there_is_missing() {
-        assert_eq!(missing_in(&run(json!(7.0), json!(9.0), 3)), 0);
-        assert_eq!(missing_in(&run(json!(7.0), json!(9.0), 2)), 1);
-        assert_eq!(missing_in(&run(json!(1.0), json!(100.0), 2)), 98);
-        assert_eq!(missing_in(&run(json!(4.0), json!(4.0), 1)), 0, "a single one is between none");
-        assert_eq!(missing_in(&run(json!(4.0), json!(4.0), 2)), 0, "twice is not too few");
-        assert_eq!(missing_in(&run(Value::Null, Value::Null, 0)), 0, "lines that could not be read have no number");
+        assert_eq!(missing_in(&run(7.0, 9.0, 3)), 0);
+        assert_eq!(missing_in(&run(7.0, 9.0, 2)), 1);
+        assert_eq!(missing_in(&run(1.0, 100.0, 2)), 98);
+        assert_eq!(missing_in(&run(4.0, 4.0, 1)), 0, "a single one is between none");
+        assert_eq!(missing_in(&run(4.0, 4.0, 2)), 0, "twice is not too few");
+        assert_eq!(
+            missing_in(&json!({"first": {"value": null}, "last": {"value": null}, "numbers": {"value": 0}})),
+            0,
+            "lines that could not be read have no number"
+        );
     }
 }

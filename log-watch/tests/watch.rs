@@ -218,7 +218,10 @@ async fn where_lines_stop_at_the_file_none_is_expected_and_nobody_else_is_asked(
     let metrics = format!("http://{}/metrics", listener.local_addr().unwrap());
     tokio::spawn(async move { serve::serve(listener, &settings).await });
     let text = eventually(&metrics, "log_newest_line_timestamp_seconds").await;
-    assert!(text.contains("log_watch_shipping 0\n") && text.contains("log_audit_events_missing 3\n"), "{text}");
+    assert!(
+        text.contains("log_watch_shipping 0\n") && text.contains("log_audit_events_missing 3\n"),
+        "{text}"
+    );
     for absent in ["log_lines_missing{", "logstash_", "source=\"agent\"", "source=\"logstash\""] {
         assert!(!text.contains(absent), "{absent} in {text}");
     }

@@ -3,6 +3,7 @@
 mod alerts;
 mod answers;
 mod dashboards;
+mod drills;
 mod elasticsearch;
 mod faults;
 mod hardening;
@@ -62,6 +63,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         alerts::CASES,
         notifications::CASES,
         logs::CASES,
+        drills::CASES,
         faults::CASES,
     ]
     .concat();
