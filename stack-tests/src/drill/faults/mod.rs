@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use super::{
@@ -141,36 +142,53 @@ pub(super) fn crashes(drill: &Drill) -> Result<Fault<'_>, String> {
 }
 
 /// More connections to the agent than an instance should have, held open. The agent closes those that ask nothing for ten
-/// seconds, so they are opened one after the other, never all at once, and each is replaced as it goes.
+/// seconds, so they are opened some at a time, never all at once, and each is replaced as it goes. By several threads, because
+/// on a busy machine one would open them more slowly than they go.
 pub(super) fn connections(drill: &Drill) -> Result<Fault<'_>, String> {
-    const CONNECTIONS: usize = 1_300;
-    const AT_ONCE: usize = 60;
+    const HOLDERS: usize = 8;
+    const EACH: usize = 200;
+    const AT_ONCE: usize = 20;
+    allow_open_files((HOLDERS * EACH) as u64 + 200)?;
     let address = drill.stack.agent.trim_start_matches("http://").to_owned();
     let connect = move || -> io::Result<TcpStream> {
         let stream = TcpStream::connect(&address)?;
         stream.set_nonblocking(true)?;
         Ok(stream)
     };
-    let mut held = vec![connect().map_err(|e| format!("cannot connect to the agent: {e}"))?];
+    connect().map_err(|e| format!("cannot connect to the agent: {e}"))?;
     let done = Arc::new(AtomicBool::new(false));
-    let holder = {
-        let done = Arc::clone(&done);
+    let hold = |_| {
+        let (done, connect) = (Arc::clone(&done), connect.clone());
         thread::spawn(move || {
+            let mut held = Vec::new();
             while !done.load(Ordering::Relaxed) {
                 // Nothing to read yet: it is open.
                 held.retain_mut(|stream: &mut TcpStream| {
                     stream.read(&mut [0; 64]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
                 });
-                let missing = CONNECTIONS.saturating_sub(held.len()).min(AT_ONCE);
+                let missing = EACH.saturating_sub(held.len()).min(AT_ONCE);
                 held.extend((0..missing).filter_map(|_| connect().ok()));
                 thread::sleep(Duration::from_millis(200));
             }
         })
     };
+    let holders: Vec<_> = (0..HOLDERS).map(hold).collect();
     Ok(Fault::new(move || {
         done.store(true, Ordering::Relaxed);
-        holder.join().map_err(|_| "the connections' thread has panicked".into())
+        let ended =
+            holders.into_iter().map(|holder| holder.join().map_err(|_| "a holder has panicked".into()));
+        ended.collect()
     }))
+}
+
+/// Raises what this process may have open at a time: many systems begin with 1024, or 256.
+fn allow_open_files(files: u64) -> Result<(), String> {
+    let limit = |e| format!("the limit of open files: {e}");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(limit)?;
+    if hard < files {
+        return Err(format!("this needs {files} open files, and {hard} are allowed: see `ulimit -Hn`"));
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(files), hard).map_err(limit)
 }
 
 /// What spends the money of two days within seconds: answers a hundred thousand times as long, for the tenant with the
