@@ -52,6 +52,10 @@ pub(super) fn an_hour(drill: &Drill) -> Result<Fault<'_>, String> {
     if asked < least {
         return Err(format!("only {asked:.0} requests in this hour, not {least}"));
     }
+    let watchdog = drill.stack.alerts()?.iter().any(|alert| alert["labels"]["alertname"] == "Watchdog");
+    if !watchdog {
+        return Err("Alertmanager does not hear Watchdog: nobody could be told of anything".into());
+    }
     let now = drill.stack.slack_messages()?;
     let told: BTreeSet<_> = now[messages.min(now.len())..]
         .iter()

@@ -21,7 +21,7 @@ use std::{
 use crate::stack::Stack;
 use scenarios::Changes;
 
-pub use scenarios::{Phase, Scenario, all};
+pub use scenarios::{NOT_DRILLED, Phase, Scenario, all};
 pub use timeline::Timeline;
 
 /// How far an alert goes.

@@ -369,6 +369,20 @@ const ELASTICSEARCH_DISK: Scenario = Scenario {
     ..PLAIN
 };
 
+/// The alerts that no scenario brings about, and why. A test holds these and the scenarios' against the rules.
+pub const NOT_DRILLED: [(&str, &str); 4] = [
+    ("HostCpuSaturated", "whether more wants to run than there are processors is the machine's affair"),
+    (
+        "JaegerRefusesSpans",
+        "Jaeger hands spans to Elasticsearch without waiting, and takes all that fit its memory",
+    ),
+    (
+        "StaleAnswerAccuracy",
+        "an evaluation that is a day late takes a day, or an hour and a quarter on a fast stack",
+    ),
+    ("Watchdog", "it always fires: the scenario `calm` sees it do so"),
+];
+
 /// What is run one after the other, or side by side.
 pub struct Phase<T = &'static Scenario> {
     /// Side by side, each one after the other.
