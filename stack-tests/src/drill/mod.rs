@@ -106,8 +106,15 @@ impl Drill {
                 Some("it changes configuration: only on a stack of FAST=1 make up".into())
             }
             _ if scenario.changes == Changes::Limits => {
-                let real = scenario.alerts.iter().find(|expected| self.is_quiet(expected).is_err())?;
-                Some(format!("{} fires already, for this machine gives reason", real.alert))
+                let there = |expected: &&Expected| {
+                    let any = format!(
+                        "ALERTS{{alertname=\"{}\", severity=\"{}\"}}",
+                        expected.alert, expected.severity
+                    );
+                    self.stack.promql(&any).is_ok_and(|series| !series.is_empty())
+                };
+                let real = scenario.alerts.iter().find(there)?;
+                Some(format!("{} is there already: this machine gives reason", real.alert))
             }
             _ => None,
         }
