@@ -57,11 +57,15 @@ pub(super) fn an_hour(drill: &Drill) -> Result<Fault<'_>, String> {
         return Err("Alertmanager does not hear Watchdog: nobody could be told of anything".into());
     }
     let now = drill.stack.slack_messages()?;
-    let told: BTreeSet<_> = now[messages.min(now.len())..]
+    let titles = now[messages.min(now.len())..]
         .iter()
-        .map(|m| m["payload"]["attachments"][0]["title"].to_string())
-        .collect();
-    drill.note("calm", &format!("{asked:.0} requests, no alert but Watchdog; told in Slack: {told:?}"));
+        .filter_map(|message| message["payload"]["attachments"][0]["title"].as_str());
+    let told: Vec<_> = titles.collect();
+    let told = if told.is_empty() { "nothing".to_owned() } else { told.join("; ") };
+    drill.note(
+        "calm",
+        &format!("{asked:.0} requests, no alert but Watchdog and the machine's; Slack: {told}"),
+    );
     Ok(Fault::none())
 }
 

@@ -5,6 +5,7 @@ mod calm;
 mod faults;
 mod inbox;
 mod pipeline;
+mod plan;
 mod scenarios;
 mod timeline;
 mod traffic;
@@ -21,7 +22,8 @@ use std::{
 use crate::stack::Stack;
 use scenarios::Changes;
 
-pub use scenarios::{NOT_DRILLED, Phase, Scenario, all};
+pub use plan::{NOT_DRILLED, Phase, all};
+pub use scenarios::Scenario;
 pub use timeline::Timeline;
 
 /// How far an alert goes.

@@ -83,11 +83,12 @@ const PLAIN: Scenario = Scenario {
     afterwards: None,
 };
 
-const CALM: Scenario = Scenario { name: "calm", service: Some("load"), fault: calm::an_hour, ..PLAIN };
+pub(super) const CALM: Scenario =
+    Scenario { name: "calm", service: Some("load"), fault: calm::an_hour, ..PLAIN };
 
 /// The ends of the day's budgets are not waited for: the one looks back over 24 hours (72 minutes on a fast stack), the other's
 /// day is the calendar's, at any speed of the rules.
-const COST: Scenario = Scenario {
+pub(super) const COST: Scenario = Scenario {
     name: "cost",
     alerts: &[
         critical("HighAPICost").within(Duration::from_mins(1)),
@@ -103,7 +104,7 @@ const COST: Scenario = Scenario {
     ..PLAIN
 };
 
-const SLOW: Scenario = Scenario {
+pub(super) const SLOW: Scenario = Scenario {
     name: "slow",
     alerts: &[warning("SlowRequests"), critical("LatencyBudgetBurn"), warning("LowCacheHitRate")],
     begins: minutes(90),
@@ -113,7 +114,7 @@ const SLOW: Scenario = Scenario {
     ..PLAIN
 };
 
-const TENANT: Scenario = Scenario {
+pub(super) const TENANT: Scenario = Scenario {
     name: "one-tenant",
     alerts: &[critical("ErrorBudgetBurn"), warning("TenantHighErrorRate")],
     begins: minutes(30),
@@ -124,7 +125,7 @@ const TENANT: Scenario = Scenario {
     ..PLAIN
 };
 
-const ERRORS: Scenario = Scenario {
+pub(super) const ERRORS: Scenario = Scenario {
     name: "errors",
     alerts: &[critical("HighErrorRate")],
     begins: minutes(15),
@@ -133,7 +134,7 @@ const ERRORS: Scenario = Scenario {
     ..PLAIN
 };
 
-const CONNECTIONS: Scenario = Scenario {
+pub(super) const CONNECTIONS: Scenario = Scenario {
     name: "connections",
     alerts: &[warning("HighActiveConnections")],
     begins: minutes(10),
@@ -141,7 +142,7 @@ const CONNECTIONS: Scenario = Scenario {
     ..PLAIN
 };
 
-const COMPLIANCE: Scenario = Scenario {
+pub(super) const COMPLIANCE: Scenario = Scenario {
     name: "compliance",
     alerts: &[warning("ComplianceViolations")],
     ends: minutes(75),
@@ -151,7 +152,7 @@ const COMPLIANCE: Scenario = Scenario {
     ..PLAIN
 };
 
-const ACCURACY: Scenario = Scenario {
+pub(super) const ACCURACY: Scenario = Scenario {
     name: "accuracy",
     alerts: &[warning("LowAnswerAccuracy")],
     service: Some("pushgateway"),
@@ -159,7 +160,7 @@ const ACCURACY: Scenario = Scenario {
     ..PLAIN
 };
 
-const SECOND: Scenario = Scenario {
+pub(super) const SECOND: Scenario = Scenario {
     name: "second-agent",
     alerts: &[warning("LogLinesDropped"), critical("AuditEventsLost"), warning("UnpricedModelCalls")],
     changes: Changes::Configuration,
@@ -170,14 +171,14 @@ const SECOND: Scenario = Scenario {
     ..PLAIN
 };
 
-const DOWN: Scenario = Scenario {
+pub(super) const DOWN: Scenario = Scenario {
     name: "down",
     alerts: &[critical("AgentDown").within(Duration::from_secs(150))],
     fault: |drill| faults::stopped(drill, "example-agent"),
     ..PLAIN
 };
 
-const ABSENT: Scenario = Scenario {
+pub(super) const ABSENT: Scenario = Scenario {
     name: "absent",
     alerts: &[critical("AgentAbsent")],
     changes: Changes::Configuration,
@@ -186,7 +187,7 @@ const ABSENT: Scenario = Scenario {
     ..PLAIN
 };
 
-const CRASHES: Scenario = Scenario {
+pub(super) const CRASHES: Scenario = Scenario {
     name: "crashes",
     alerts: &[warning("AgentRestartsOften")],
     ends: minutes(45),
@@ -196,7 +197,7 @@ const CRASHES: Scenario = Scenario {
     ..PLAIN
 };
 
-const JAEGER: Scenario = Scenario {
+pub(super) const JAEGER: Scenario = Scenario {
     name: "jaeger",
     alerts: &[warning("JaegerDown"), warning("SpansDropped").seen(Seen::Silenced("JaegerDown"))],
     service: Some("jaeger"),
@@ -205,7 +206,7 @@ const JAEGER: Scenario = Scenario {
     ..PLAIN
 };
 
-const GRAFANA: Scenario = Scenario {
+pub(super) const GRAFANA: Scenario = Scenario {
     name: "grafana",
     alerts: &[warning("GrafanaDown")],
     service: Some("grafana"),
@@ -214,7 +215,7 @@ const GRAFANA: Scenario = Scenario {
     ..PLAIN
 };
 
-const PUSHGATEWAY: Scenario = Scenario {
+pub(super) const PUSHGATEWAY: Scenario = Scenario {
     name: "pushgateway",
     alerts: &[warning("PushgatewayDown")],
     service: Some("pushgateway"),
@@ -223,7 +224,7 @@ const PUSHGATEWAY: Scenario = Scenario {
     ..PLAIN
 };
 
-const TARGET: Scenario = Scenario {
+pub(super) const TARGET: Scenario = Scenario {
     name: "target",
     alerts: &[warning("TargetDown")],
     service: Some("node-exporter"),
@@ -232,7 +233,7 @@ const TARGET: Scenario = Scenario {
     ..PLAIN
 };
 
-const RULE: Scenario = Scenario {
+pub(super) const RULE: Scenario = Scenario {
     name: "rule",
     alerts: &[critical("RuleFailures")],
     changes: Changes::Configuration,
@@ -241,7 +242,7 @@ const RULE: Scenario = Scenario {
     ..PLAIN
 };
 
-const CONFIG: Scenario = Scenario {
+pub(super) const CONFIG: Scenario = Scenario {
     name: "config",
     alerts: &[warning("ConfigReloadFailed")],
     changes: Changes::Configuration,
@@ -251,7 +252,7 @@ const CONFIG: Scenario = Scenario {
 };
 
 /// Slack down during alerts: the mailbox hears of both, and Slack of what it missed, and of their end, once it is back.
-const SLACK: Scenario = Scenario {
+pub(super) const SLACK: Scenario = Scenario {
     name: "slack",
     alerts: &[
         critical("NotificationsFail").seen(Seen::NotifiedByMail),
@@ -264,7 +265,7 @@ const SLACK: Scenario = Scenario {
 };
 
 /// Alertmanager down during an alert: delivered once it is back, and over after that.
-const ALERTMANAGER: Scenario = Scenario {
+pub(super) const ALERTMANAGER: Scenario = Scenario {
     name: "alertmanager",
     alerts: &[critical("AlertsNotSent").seen(Seen::Late)],
     begins: minutes(15),
@@ -275,7 +276,7 @@ const ALERTMANAGER: Scenario = Scenario {
     ..PLAIN
 };
 
-const ELASTICSEARCH: Scenario = Scenario {
+pub(super) const ELASTICSEARCH: Scenario = Scenario {
     name: "elasticsearch",
     alerts: &[critical("ElasticsearchDown")],
     service: Some("elasticsearch"),
@@ -285,7 +286,7 @@ const ELASTICSEARCH: Scenario = Scenario {
     ..PLAIN
 };
 
-const RED: Scenario = Scenario {
+pub(super) const RED: Scenario = Scenario {
     name: "red",
     alerts: &[critical("ElasticsearchRed")],
     service: Some("elasticsearch"),
@@ -294,7 +295,7 @@ const RED: Scenario = Scenario {
     ..PLAIN
 };
 
-const AUDIT_GAP: Scenario = Scenario {
+pub(super) const AUDIT_GAP: Scenario = Scenario {
     name: "audit-gap",
     alerts: &[critical("AuditTrailGap")],
     service: Some("log-watch"),
@@ -303,7 +304,7 @@ const AUDIT_GAP: Scenario = Scenario {
     ..PLAIN
 };
 
-const UNUSABLE: Scenario = Scenario {
+pub(super) const UNUSABLE: Scenario = Scenario {
     name: "unusable-lines",
     alerts: &[warning("LogLinesUnusable")],
     service: Some("log-watch"),
@@ -312,7 +313,7 @@ const UNUSABLE: Scenario = Scenario {
     ..PLAIN
 };
 
-const UNSHIPPED: Scenario = Scenario {
+pub(super) const UNSHIPPED: Scenario = Scenario {
     name: "unshipped",
     alerts: &[warning("LogsStale"), warning("LogLinesMissing")],
     service: Some("log-watch"),
@@ -324,7 +325,7 @@ const UNSHIPPED: Scenario = Scenario {
     ..PLAIN
 };
 
-const LOGSTASH: Scenario = Scenario {
+pub(super) const LOGSTASH: Scenario = Scenario {
     name: "logstash",
     alerts: &[warning("LogstashDown")],
     service: Some("logstash"),
@@ -334,7 +335,7 @@ const LOGSTASH: Scenario = Scenario {
     ..PLAIN
 };
 
-const LOGSTASH_QUEUE: Scenario = Scenario {
+pub(super) const LOGSTASH_QUEUE: Scenario = Scenario {
     name: "logstash-queue",
     alerts: &[warning("LogstashQueueFull")],
     service: Some("logstash"),
@@ -345,7 +346,7 @@ const LOGSTASH_QUEUE: Scenario = Scenario {
 };
 
 /// The machine is as it is; the limits are not.
-const MACHINE: Scenario = Scenario {
+pub(super) const MACHINE: Scenario = Scenario {
     name: "machine",
     alerts: &[critical("HostDiskFillsUp"), warning("HostMemoryLow"), warning("HostClockSkew")],
     service: Some("node-exporter"),
@@ -359,7 +360,7 @@ const MACHINE: Scenario = Scenario {
     ..PLAIN
 };
 
-const ELASTICSEARCH_DISK: Scenario = Scenario {
+pub(super) const ELASTICSEARCH_DISK: Scenario = Scenario {
     name: "elasticsearch-disk",
     alerts: &[warning("ElasticsearchDiskLow")],
     service: Some("elasticsearch-exporter"),
@@ -368,53 +369,3 @@ const ELASTICSEARCH_DISK: Scenario = Scenario {
     fault: |drill| faults::limits(drill, &[("elasticsearch_disk_free_ratio", "1.01")]),
     ..PLAIN
 };
-
-/// The alerts that no scenario brings about, and why. A test holds these and the scenarios' against the rules.
-pub const NOT_DRILLED: [(&str, &str); 4] = [
-    ("HostCpuSaturated", "whether more wants to run than there are processors is the machine's affair"),
-    (
-        "JaegerRefusesSpans",
-        "Jaeger hands spans to Elasticsearch without waiting, and takes all that fit its memory",
-    ),
-    (
-        "StaleAnswerAccuracy",
-        "an evaluation that is a day late takes a day, or an hour and a quarter on a fast stack",
-    ),
-    ("Watchdog", "it always fires: the scenario `calm` sees it do so"),
-];
-
-/// What is run one after the other, or side by side.
-pub struct Phase<T = &'static Scenario> {
-    /// Side by side, each one after the other.
-    pub lanes: Vec<Vec<T>>,
-    /// Whether it begins when all that was before is over: it takes away what others are told by.
-    pub alone: bool,
-}
-
-/// All of them, in phases: those in the lanes of one phase leave each other alone. The calm hour comes first, because the day's
-/// budgets are overrun afterwards; what is slow or fails must be much of an hour's requests, so it comes when the calm hour is past.
-pub fn all() -> Vec<Phase> {
-    let phase = |lanes| Phase { lanes, alone: false };
-    let alone = |scenario| Phase { lanes: vec![vec![scenario]], alone: true };
-    vec![
-        phase(vec![vec![&CALM]]),
-        phase(vec![vec![&DOWN, &ABSENT], vec![&LOGSTASH, &ELASTICSEARCH]]),
-        alone(&SLACK),
-        alone(&ALERTMANAGER),
-        phase(vec![
-            // They share the agent's faults, and the cache's rate.
-            vec![&COST, &SLOW, &TENANT, &ERRORS],
-            vec![&CONNECTIONS],
-            vec![&COMPLIANCE],
-            vec![&JAEGER],
-            vec![&ACCURACY, &PUSHGATEWAY],
-            vec![&GRAFANA],
-            vec![&TARGET],
-            vec![&SECOND],
-            // They share Prometheus' configuration.
-            vec![&RULE, &CONFIG, &MACHINE, &ELASTICSEARCH_DISK, &LOGSTASH_QUEUE],
-            vec![&AUDIT_GAP, &UNUSABLE, &RED, &UNSHIPPED],
-        ]),
-        phase(vec![vec![&CRASHES]]),
-    ]
-}
