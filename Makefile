@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story demo drill check test test-logstash bench soak bench-logs env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill check test test-logstash bench soak bench-logs env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,8 +32,19 @@ doctor: ## what is wrong here and what to do: engine, ports, memory, disk, setti
 story: ## all that is known of one request: its lines, spans, tokens and cost (REQUEST=id of a request or trace)
 	@setup/story.sh "$(REQUEST)"
 
+backup: ## copy all data of the stack, and the passwords it knows, into a folder (OUT=backups/<time>)
+	@setup/backup.sh save $(OUT)
+
+restore: ## put a backup in place of what is there, after asking (FROM=folder; YES=1: without)
+	@setup/backup.sh restore $(FROM)
+
 demo: ## agent, simulators and traffic as plain processes, without Docker; Ctrl-C ends them
 	@setup/demo.sh
+
+load: ## load-test the agent (RATE=50 or CALLERS=20 or STAGES=30s:200,1m:200; DURATION=1m P95=2s ERRORS=1%)
+	@setup/load.sh $(if $(RATE),--rate $(RATE)) $(if $(CALLERS),--callers $(CALLERS)) $(if $(STAGES),--stages $(STAGES)) \
+	  $(if $(DURATION),--duration $(DURATION)) $(if $(FRESH),--fresh $(FRESH)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(P50),--p50 $(P50)) $(if $(P95),--p95 $(P95)) $(if $(P99),--p99 $(P99)) $(if $(ERRORS),--errors $(ERRORS))
 
 drill: ## break something on purpose, follow its alert to Slack and mail and back (SCENARIO=all FAST=1; without: the list)
 	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast) $(if $(filter told,$(UNTIL)),--until-told)

@@ -18,8 +18,13 @@ use crate::{
 /// Requests a second whose answers are in the cache, and such that ask the model.
 const RATES: [(Kind, f64); 2] = [(Kind::Cached, 450.0), (Kind::Full, 50.0)];
 const CONNECTIONS: u64 = 4;
-/// What memory is measured between.
+/// What memory is measured after.
 const STEP: Duration = Duration::from_secs(1);
+/// How long all is well, under the same load, before memory is compared: what outages have filled is empty again, and what
+/// is held then is held for good. The second half of it counts.
+const RECOVERY_STEPS: usize = 20;
+/// Not in step with collector and reader, so that each state of them is told of.
+const PROGRESS_STEPS: usize = 47;
 /// How long the collector stays as it is, and how long the reader of standard output reads or does not: they meet in
 /// every combination.
 const COLLECTOR_STEPS: usize = 13;
@@ -63,10 +68,12 @@ pub struct Soak {
     pub requests: u64,
     /// The longest that one took, in milliseconds.
     pub longest_ms: f64,
-    /// Memory after the warm-up, in MiB: the first fifth of the time.
+    /// Memory after the warm-up, while all is well, in MiB.
     pub memory_before_mib: Spread,
-    /// Memory at the end, in MiB: the last fifth.
+    /// The same at the end.
     pub memory_after_mib: Spread,
+    /// The most at any time, in MiB: with all queues full.
+    pub most_memory_mib: f64,
     /// Lines of requests on standard output.
     pub lines: Account,
     /// Spans.
@@ -85,29 +92,32 @@ pub fn run(binary: &Path, time: Duration, mut progress: impl FnMut(&str)) -> Res
     let warm_up = WARM_UP.min(time / 6);
     let mut watched = Watched::start(binary, 1.0)?;
     let steps = time.as_secs() as usize;
-    let mut memory = Vec::new();
+    let mut before = None;
     for step in 0..steps {
+        if step == warm_up.as_secs() as usize {
+            before = Some(watched.recover()?);
+        }
         let health = Health::ALL[step / COLLECTOR_STEPS % Health::ALL.len()];
         let stalled = step / READER_STEPS % 2 == 1;
         watched.collector.set(health);
         watched.agent.output.stall(stalled);
         watched.load()?;
-        let mib = watched.agent.memory() as f64 / f64::from(1 << 20);
-        memory.push(mib);
-        if step % 60 == 0 {
+        if step % PROGRESS_STEPS == 0 {
             let reader = if stalled { "stalled" } else { "reading" };
+            let mib = watched.memory();
             progress(&format!("{step} s of {steps}: {mib:.1} MiB, collector {health:?}, reader {reader}"));
         }
     }
+    let after = watched.recover()?;
+    let most_memory_mib = watched.agent.most_memory() as f64 / f64::from(1 << 20);
     let (lines, spans) = watched.settle()?;
-    let counts = &memory[warm_up.as_secs() as usize..];
-    let fifth = (counts.len() / 5).max(1);
     Ok(Soak {
         minutes: time.as_secs_f64() / 60.0,
         requests: watched.asked.iter().sum(),
         longest_ms: watched.longest.as_secs_f64() * 1e3,
-        memory_before_mib: Spread::of(counts[..fifth].iter().copied()),
-        memory_after_mib: Spread::of(counts[counts.len() - fifth..].iter().copied()),
+        memory_before_mib: before.unwrap_or_default(),
+        memory_after_mib: after,
+        most_memory_mib,
         lines,
         spans,
     })
@@ -214,7 +224,24 @@ impl Watched {
         Ok(())
     }
 
-    /// Makes everything well, waits until all is told, and ends the agent.
+    /// Memory it holds, in MiB.
+    fn memory(&self) -> f64 {
+        self.agent.memory() as f64 / f64::from(1 << 20)
+    }
+
+    /// Makes everything well and goes on asking: the memory then, in MiB.
+    fn recover(&mut self) -> Result<Spread, String> {
+        self.collector.set(Health::Up);
+        self.agent.output.stall(false);
+        let mut memory = Vec::with_capacity(RECOVERY_STEPS);
+        for _ in 0..RECOVERY_STEPS {
+            self.load()?;
+            memory.push(self.memory());
+        }
+        Ok(Spread::of(memory.split_off(RECOVERY_STEPS / 2)))
+    }
+
+    /// Makes everything well, and waits until all is told.
     fn settle(&self) -> Result<(Account, Account), String> {
         self.collector.set(Health::Up);
         self.agent.output.stall(false);

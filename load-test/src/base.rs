@@ -121,7 +121,7 @@ impl Traffic {
             self.total.sent();
             let agent = self.agent.clone();
             self.in_flight.spawn(async move {
-                let outcome = agent.ask(question).await;
+                let outcome = agent.ask(question.tenant_id, question.query, true).await;
                 Ended { outcome, latency: due.elapsed() }
             });
         }

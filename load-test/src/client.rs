@@ -6,7 +6,7 @@ use reqwest::{Client, Response, Url, redirect::Policy};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{questions::Question, target::Near};
+use crate::target::Near;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -64,10 +64,12 @@ impl Agent {
         Ok(Self { client, query_url })
     }
 
-    /// Asks, under a trace of its own that is to be recorded.
-    pub async fn ask(&self, question: Question) -> Outcome {
-        let Question { tenant_id, query } = question;
-        let request = self.client.post(self.query_url.clone()).header("traceparent", traceparent());
+    /// Asks on behalf of a tenant; `traced` under a trace of its own that is to be recorded, else as the agent decides.
+    pub async fn ask(&self, tenant_id: &str, query: &str, traced: bool) -> Outcome {
+        let mut request = self.client.post(self.query_url.clone());
+        if traced {
+            request = request.header("traceparent", traceparent());
+        }
         match request.json(&json!({"tenant_id": tenant_id, "query": query})).send().await {
             Ok(response) if response.status().is_client_error() => Outcome::Rejected,
             Ok(response) if response.status().is_success() => read(response)

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use serde::Serialize;
 
 use crate::client::Outcome;
 
@@ -57,8 +58,55 @@ impl Tally {
         }
     }
 
-    fn quantile(&self, quantile: f64) -> Duration {
+    /// This share of the answers came within.
+    pub fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_micros(self.latency.value_at_quantile(quantile))
+    }
+
+    /// Its counts and times.
+    pub fn figures(&self) -> Figures {
+        let ms = |quantile| self.quantile(quantile).as_secs_f64() * 1e3;
+        let Self { sent, answered, cached, rejected, failed, skipped, .. } = *self;
+        let (p50_ms, p95_ms, p99_ms, max_ms) = (ms(0.5), ms(0.95), ms(0.99), ms(1.0));
+        Figures { sent, answered, cached, rejected, failed, skipped, p50_ms, p95_ms, p99_ms, max_ms }
+    }
+}
+
+/// What a [`Tally`] has counted. Times are of answers, 0 without one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// Requests sent.
+    pub sent: u64,
+    /// Of them answered,
+    pub answered: u64,
+    /// by the agent's cache,
+    pub cached: u64,
+    /// refused with 4xx,
+    pub rejected: u64,
+    /// and failed: 5xx, an answer that is none, or none in time.
+    pub failed: u64,
+    /// Requests that were due and not sent.
+    pub skipped: u64,
+    /// The time within which half of the answers came, in milliseconds.
+    pub p50_ms: f64,
+    /// 95 of 100 answers.
+    pub p95_ms: f64,
+    /// 99 of 100.
+    pub p99_ms: f64,
+    /// All of them.
+    pub max_ms: f64,
+}
+
+impl Figures {
+    /// Share of what was due that was not answered; 0 where nothing was due.
+    pub fn unanswered(&self) -> f64 {
+        let due = self.answered + self.rejected + self.failed + self.skipped;
+        if due == 0 { 0.0 } else { 1.0 - self.answered as f64 / due as f64 }
+    }
+
+    /// Share of the answers that came from the cache; 0 without answers.
+    pub fn hit_rate(&self) -> f64 {
+        if self.answered == 0 { 0.0 } else { self.cached as f64 / self.answered as f64 }
     }
 }
 

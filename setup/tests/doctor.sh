@@ -15,8 +15,23 @@ printf 'a "b" \\c' >"$scratch/secrets/reader_password"
 cat >"$scratch/bin/docker" <<'STUB'
 #!/bin/sh
 case "$1 ${2:-}" in
+  "version --format") echo "${STUB_VERSION:-28.2.2}" ;;
   "version "*) exit "${STUB_DOWN:-0}" ;;
-  "compose ps") echo "${STUB_RUNNING:-}" ;;
+  "compose version") exit "${STUB_NO_COMPOSE:-0}" ;;
+  "buildx version") exit "${STUB_NO_BUILDX:-0}" ;;
+  "compose config")
+    case $3 in
+      --services) printf 'prometheus\ngrafana\nkibana-setup\n' ;;
+      --images) echo "image-of-$4" ;;
+    esac ;;
+  "image inspect") [ "$3" != "image-of-${STUB_NO_IMAGE:-}" ] ;;
+  "info --format") date -u -d "@$(($(date +%s) + ${STUB_CLOCK:-0}))" +%Y-%m-%dT%H:%M:%S.123456789Z ;;
+  "compose port") echo "127.0.0.1:1" ;;
+  "compose ps")
+    case $* in
+      *--format*) echo "${STUB_SERVICES:-agent running healthy 0}" ;;
+      *" ${STUB_RUNS:-elasticsearch}") echo "${STUB_RUNNING:-}" ;;
+    esac ;;
   "compose exec")
     read -r line
     case $line in
@@ -25,10 +40,17 @@ case "$1 ${2:-}" in
     esac ;;
 esac
 STUB
-chmod +x "$scratch/bin/docker" "$scratch/kit/setup/preflight.sh"
+# Grafana's side: takes only this.
+cat >"$scratch/bin/curl" <<'STUB'
+#!/bin/sh
+read -r line
+[ "$line" = 'user = "admin:ad\"min"' ] && printf 200 || printf 401
+STUB
+printf 'ad"min' >"$scratch/secrets/grafana_admin_password"
+chmod +x "$scratch/bin/docker" "$scratch/bin/curl" "$scratch/kit/setup/preflight.sh"
 
 doctor() { # VARIABLE=VALUE…: what it says, and how it ends
-  env -u COMPOSE_PROJECT_NAME -u COMPOSE_PROFILES PATH="$scratch/bin:$PATH" HOME="$scratch" AGENT_KIT_CACHE="$scratch/cache" \
+  env -u COMPOSE_PROJECT_NAME -u COMPOSE_PROFILES -u http_proxy -u HTTP_PROXY -u no_proxy -u NO_PROXY -u DOCKER_CONFIG PATH="$scratch/bin:$PATH" HOME="$scratch" AGENT_KIT_CACHE="$scratch/cache" \
     SECRETS_DIR="$scratch/secrets" "$@" "$scratch/kit/setup/doctor.sh" 2>&1 && echo "ends with 0" || echo "ends with $?"
 }
 
@@ -52,5 +74,37 @@ printf 'old' >"$scratch/secrets/reader_password"
 expect "an old volume keeps an old password" "$(doctor STUB_RUNNING=id)" \
   "Elasticsearch does not take reader_password for its user reader:*ends with 1"
 expect "it does not answer" "$(doctor STUB_RUNNING=id STUB_STATUS=000)" "Elasticsearch does not answer (status 000)*ends with 1"
+printf 'right' >"$scratch/secrets/reader_password"
+
+expect "an old engine" "$(doctor STUB_VERSION=24.0.9)" "Docker Engine 24.0.9 is too old, 25 is needed*ends with 1"
+expect "no Compose" "$(doctor STUB_NO_COMPOSE=1)" "There is no Compose v2*ends with 1"
+expect "no buildx" "$(doctor STUB_NO_BUILDX=1)" "There is no buildx plugin*ends with 1"
+expect "an image that is not there" "$(doctor STUB_NO_IMAGE=prometheus)" "The image image-of-prometheus*make setup*ends with 1"
+mkdir -p "$scratch/kit/.kit"
+printf 'kibana\tno registry answers\n' >"$scratch/kit/.kit/missing"
+expect "one that cannot be had" "$(doctor STUB_NO_IMAGE=kibana-setup)" "*Nothing wrong was found*ends with 0"
+expect "a proxy for this machine too" "$(doctor http_proxy=http://proxy:3128)" "http_proxy is http://proxy:3128 and no_proxy does not have localhost*ends with 1"
+expect "a proxy for the others" "$(doctor HTTP_PROXY=http://proxy:3128 NO_PROXY="example.org, localhost")" "*Nothing wrong was found*ends with 0"
+mkdir -p "$scratch/.docker"
+echo '{"proxies": {"default": {"httpProxy": "http://proxy:3128", "noProxy": "localhost"}}}' >"$scratch/.docker/config.json"
+expect "a proxy for containers" "$(doctor)" "*config.json gives every container a proxy*ends with 1"
+echo '{"proxies": {"default": {"httpProxy": "http://proxy:3128", "noProxy": "localhost,example-agent"}}}' >"$scratch/.docker/config.json"
+expect "a proxy for containers, but not among them" "$(doctor)" "*Nothing wrong was found*ends with 0"
+expect "a clock that is late" "$(doctor STUB_CLOCK=-90)" "The engine's clock is -[89]? s off*ends with 1"
+expect "a clock that is early" "$(doctor STUB_CLOCK=90)" "The engine's clock is [89]? s off*ends with 1"
+expect "a clock that is nearly right" "$(doctor STUB_CLOCK=5)" "*Nothing wrong was found*ends with 0"
+expect "a service that is not well" "$(doctor STUB_SERVICES="jaeger running unhealthy 0")" "jaeger is not well: make logs SERVICE=jaeger*ends with 1"
+expect "one that ends again and again" "$(doctor STUB_SERVICES="jaeger restarting - 3")" "jaeger ends again and again (exit code 3)*ends with 1"
+expect "one that has failed" "$(doctor STUB_SERVICES="kibana-setup exited - 1")" "kibana-setup has ended with exit code 1*ends with 1"
+expect "one that has done its work" "$(doctor STUB_SERVICES="kibana-setup exited - 0")" "*Nothing wrong was found*ends with 0"
+expect "Grafana takes the password" "$(doctor STUB_RUNS=grafana STUB_RUNNING=id)" "*Nothing wrong was found*ends with 0"
+printf 'another' >"$scratch/secrets/grafana_admin_password"
+expect "Grafana's volume keeps another" "$(doctor STUB_RUNS=grafana STUB_RUNNING=id)" "Grafana does not take grafana_admin_password*ends with 1"
+: >"$scratch/secrets/jaeger_elasticsearch_password"
+expect "an empty password" "$(doctor)" "*jaeger_elasticsearch_password is empty*ends with 1"
+rm "$scratch/secrets/jaeger_elasticsearch_password"
+chmod 600 "$scratch/secrets/reader_password"
+expect "a secret that no container can read" "$(doctor)" "Containers cannot read *reader_password: chmod 644*ends with 1"
+chmod 644 "$scratch/secrets/reader_password"
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

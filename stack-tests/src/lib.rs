@@ -8,6 +8,7 @@ pub mod containers;
 pub mod drill;
 pub mod elasticsearch;
 pub mod logpath;
+pub mod ports;
 pub mod scale;
 pub mod stack;
 pub mod tools;

@@ -30,6 +30,8 @@ pub struct Stack {
     pub grafana_password: String,
     /// `STACK_ELASTICSEARCH_URL`.
     pub elasticsearch: String,
+    /// `STACK_KIBANA_URL`.
+    pub kibana: String,
     /// `STACK_SECRETS_DIR`: the folder with the passwords, by default the checkout's `secrets/`.
     pub secrets: PathBuf,
     /// The containers behind it, if `STACK_COMPOSE_PROJECT` names them: trials that stop and kill need it.
@@ -60,6 +62,7 @@ impl Stack {
             grafana: url("STACK_GRAFANA_URL", "http://127.0.0.1:3000"),
             grafana_password: url("STACK_GRAFANA_PASSWORD", "admin"),
             elasticsearch: url("STACK_ELASTICSEARCH_URL", "http://127.0.0.1:9200"),
+            kibana: url("STACK_KIBANA_URL", "http://127.0.0.1:5601"),
             secrets: url("STACK_SECRETS_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/../secrets")).into(),
             containers: env::var("STACK_COMPOSE_PROJECT").ok().filter(|v| !v.is_empty()).map(Containers::of),
             fast: env::var("STACK_FAST").is_ok_and(|v| v == "1"),

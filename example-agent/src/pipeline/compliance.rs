@@ -189,17 +189,24 @@ impl Rules {
 pub(super) fn words(text: &str) -> String {
     let mut words = String::with_capacity(text.len() + 2);
     words.push(' ');
-    let visible = text.chars().filter(|c| !is_invisible(*c));
-    for c in visible.nfkc().flat_map(char::to_lowercase) {
-        if c.is_alphanumeric() || is_combining_mark(c) {
+    let mut push = |c: char, in_word: bool| {
+        if in_word {
             words.push(c);
         } else if !words.ends_with(' ') {
             words.push(' ');
         }
+    };
+    if text.is_ascii() {
+        // All of it is as it looks, and that is most questions.
+        text.chars().for_each(|c| push(c.to_ascii_lowercase(), c.is_ascii_alphanumeric()));
+        push(' ', false);
+        return words;
     }
-    if !words.ends_with(' ') {
-        words.push(' ');
+    let visible = text.chars().filter(|c| !is_invisible(*c));
+    for c in visible.nfkc().flat_map(char::to_lowercase) {
+        push(c, c.is_alphanumeric() || is_combining_mark(c));
     }
+    push(' ', false);
     words
 }
 

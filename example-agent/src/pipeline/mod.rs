@@ -40,7 +40,7 @@ use crate::{
         },
         gen_ai,
         metrics::Metrics,
-        steps::{StepError, StepResult, step},
+        steps::{StepError, StepResult, leaf, step},
     },
     tenants::{Tenant, Tenants},
 };
@@ -142,7 +142,7 @@ impl Pipeline {
         question: &Question<'_>,
         deltas: Option<mpsc::Sender<String>>,
     ) -> Result<Answer, NoAnswer> {
-        let Question { tenant, query, cost: spent } = *question;
+        let Question { tenant, query, .. } = *question;
         // Refused at once rather than queued: whoever waits in a queue that grows has hung up when it is their turn.
         let _slot = self.slots.try_acquire().map_err(|_| NoAnswer::Overloaded)?;
         let _counted = self.metrics.in_flight();
@@ -153,12 +153,23 @@ impl Pipeline {
             delivery.finish(&known.text).await;
             return Ok(Answer { text: known.text.clone(), tokens: 0, cached: true });
         }
+        // On the heap: else a known answer, too, would have all that this needs moved about with it.
+        Box::pin(self.ask_model(question, &faults, delivery)).await
+    }
+
+    async fn ask_model(
+        &self,
+        question: &Question<'_>,
+        faults: &Faults,
+        mut delivery: Delivery<'_>,
+    ) -> Result<Answer, NoAnswer> {
+        let Question { tenant, query, cost: spent } = *question;
         self.budgets.admit(tenant, SystemTime::now()).map_err(NoAnswer::OverBudget)?;
         let instructions = self.rag_query(query).await;
         let prompt = Prompt { instructions, query };
         let completion =
-            self.call_llm(question, &prompt, &faults, &mut delivery).await.map_err(NoAnswer::Llm)?;
-        let cost = self.cost(completion.usage, &faults);
+            self.call_llm(question, &prompt, faults, &mut delivery).await.map_err(NoAnswer::Llm)?;
+        let cost = self.cost(completion.usage, faults);
         LlmCallCompleted { tenant, model: self.model(), completion: &completion, cost }.emit(&self.metrics);
         spent.add(cost.unwrap_or_default());
         self.spend(tenant, cost.unwrap_or_default());
@@ -179,7 +190,7 @@ impl Pipeline {
     /// What is in the cache was checked before it was put there, by the same rules.
     async fn check_compliance(&self, tenant: &Tenant, stage: Stage, text: &str) -> Result<(), Violation> {
         let span = info_span!("check_compliance", compliance.stage = stage.as_str());
-        let verdict = step(span, async { self.rules.check(text) }).await;
+        let verdict = leaf(span, async { self.rules.check(text) }).await;
         for rule in &verdict.0 {
             ComplianceViolation { tenant, rule, stage }.emit(&self.metrics);
         }
@@ -207,14 +218,14 @@ impl Pipeline {
         let span = info_span!("check_cache", cache.r#type = RESPONSE_CACHE);
         let look_up =
             async { if faults.cache_off { None } else { self.cache.get(tenant.index, query).await } };
-        let known = step(span, look_up).await;
+        let known = leaf(span, look_up).await;
         CacheLookup { tenant, cache_type: RESPONSE_CACHE, hit: known.is_some() }.emit(&self.metrics);
         known
     }
 
     async fn rag_query(&self, query: &str) -> Option<String> {
         let knowledge = self.knowledge.as_ref()?;
-        let found: Found<'_> = step(info_span!("rag_query"), async { knowledge.search(query) }).await;
+        let found: Found<'_> = leaf(info_span!("rag_query"), async { knowledge.search(query) }).await;
         PassagesFound { found: &found }.emit();
         found.instructions()
     }

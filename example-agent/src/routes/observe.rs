@@ -21,7 +21,7 @@ use opentelemetry::{
 };
 use opentelemetry_http::HeaderExtractor;
 use serde_json::Value;
-use tracing::{Instrument as _, Span, field::Empty, info_span, record_all};
+use tracing::{Instrument as _, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
@@ -35,10 +35,10 @@ use crate::{
     lifecycle::Phase,
     pipeline::cost::RequestCost,
     telemetry::{
-        REQUEST_SPAN,
         audit::{Action, AuditEvent, AuditedRequest, Outcome},
         events::{RequestCompleted, RequestFailed, preview},
         metrics::QUERY_ENDPOINT,
+        request_lines::RequestLines,
         tail::{REASON, Reason},
         traces,
     },
@@ -76,19 +76,7 @@ pub(super) struct RequestScope {
 impl RequestScope {
     fn new(app: &App, method: &Method, endpoint: &'static str, headers: &HeaderMap) -> Self {
         let id = new_request_id();
-        let other = app.tenants.other();
-        let span = info_span!(
-            "process_request",
-            otel.kind = "server",
-            request_id = id,
-            tenant_id = &*other.id,
-            tenant_tier = other.tier_name(),
-            trace_id = Empty,
-            span_id = Empty,
-            endpoint,
-            log_sampled = Empty,
-        );
-        debug_assert!(span.metadata().is_none_or(|meta| meta.name() == REQUEST_SPAN));
+        let span = info_span!("process_request", otel.kind = "server");
         let caller = opentelemetry::global::get_text_map_propagator(|propagator| {
             propagator.extract(&HeaderExtractor(headers))
         });
@@ -100,8 +88,12 @@ impl RequestScope {
         let trace_and_span =
             context.is_valid().then(|| (context.trace_id().to_string(), context.span_id().to_string()));
         if let Some((trace_id, span_id)) = &trace_and_span {
-            let log_sampled = app.telemetry.log_policy.get().keeps(&context, &caller_context);
-            record_all!(span, log_sampled = log_sampled, trace_id = trace_id, span_id = span_id);
+            let policy = app.telemetry.log_policy.get();
+            let sampled = policy.keeps(&context, &caller_context);
+            let fields =
+                [("request_id", &*id), ("trace_id", trace_id), ("span_id", span_id), ("endpoint", endpoint)];
+            let lines = RequestLines::new(sampled, policy.tier_levels, &fields);
+            lines.of_tenant(&app.tenants.other()).attach(&span);
         }
         let method = known_method(method);
         if traced.span().is_recording() {
@@ -143,7 +135,7 @@ impl RequestScope {
     /// Says whose request it is, and its question with the length in characters.
     pub(super) fn identify(&self, tenant: Arc<Tenant>, query: &str, query_length: usize) {
         let _ = self.query_preview.set(preview(query).to_owned());
-        record_all!(self.span, tenant_id = &*tenant.id, tenant_tier = tenant.tier_name());
+        RequestLines::identify(&self.span, &tenant);
         let traced = self.traced.span();
         if traced.is_recording() {
             traced.set_attributes([
@@ -214,8 +206,8 @@ impl RequestScope {
 #[derive(Clone, Copy)]
 pub(super) struct Streamed;
 
-/// Reports the request when dropped: the server drops what it does when the caller goes away, and code after an
-/// `await` never runs.
+/// Reports the request when dropped, which must be in its span: the server drops what it does when the caller goes away, and
+/// code after an `await` never runs.
 struct Report {
     app: Arc<App>,
     scope: Arc<RequestScope>,
@@ -245,25 +237,23 @@ impl Drop for Report {
         }
         let findable = scope.context.is_valid() && (scope.context.is_sampled() || reason.is_some());
         let trace = findable.then(|| scope.context.trace_id());
-        scope.span.in_scope(|| {
-            if let Some(error) = error.filter(|error| error.kind.is_fault()) {
-                traces::record_failure(&scope.span, error.kind, error.log_message(), error.stack());
-                let context = format!("{} {}", scope.method, scope.endpoint);
-                RequestFailed { tenant: &tenant, error, context: &context }.emit(&app.metrics);
-            }
-            RequestCompleted {
-                method: scope.method,
-                endpoint: scope.endpoint,
-                tenant: &tenant,
-                duration,
-                error,
-                cached,
-                cost,
-                slow,
-                trace,
-            }
-            .emit(&app.metrics);
-        });
+        if let Some(error) = error.filter(|error| error.kind.is_fault()) {
+            traces::record_failure(&scope.span, error.kind, error.log_message(), error.stack());
+            let context = format!("{} {}", scope.method, scope.endpoint);
+            RequestFailed { tenant: &tenant, error, context: &context }.emit(&app.metrics);
+        }
+        RequestCompleted {
+            method: scope.method,
+            endpoint: scope.endpoint,
+            tenant: &tenant,
+            duration,
+            error,
+            cached,
+            cost,
+            slow,
+            trace,
+        }
+        .emit(&app.metrics);
         let action = match scope.endpoint {
             QUERY_ENDPOINT => Action::Query,
             FEEDBACK_ENDPOINT => Action::Feedback,
@@ -273,11 +263,26 @@ impl Drop for Report {
     }
 }
 
-/// A body that is made while it is sent, and the report of its request. What makes it is dropped first, so that the report
-/// has all of it.
+/// A body that is made while it is sent, and the report of its request.
 struct Reported {
     body: Body,
     report: Option<Report>,
+}
+
+impl Reported {
+    fn end(&mut self) {
+        if let Some(report) = self.report.take() {
+            report.scope.span().in_scope(|| drop(report));
+        }
+    }
+}
+
+impl Drop for Reported {
+    fn drop(&mut self) {
+        // First what makes it, so that the report has all of it.
+        self.body = Body::empty();
+        self.end();
+    }
 }
 
 impl HttpBody for Reported {
@@ -290,7 +295,7 @@ impl HttpBody for Reported {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) {
-            self.report = None;
+            self.end();
         }
         frame
     }

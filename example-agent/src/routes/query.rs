@@ -40,7 +40,7 @@ pub(super) async fn query(
     scope.identify(tenant.clone(), &query, query_length);
     RequestStarted { query: &query, query_length }.emit();
     if stream {
-        return events::answer(app, scope, tenant, query).await;
+        return Box::pin(events::answer(app, scope, tenant, query)).await;
     }
     let question = Question { tenant: &tenant, query: &query, cost: scope.cost() };
     let answer = app.pipeline.answer(&question, None).await?;

@@ -37,13 +37,21 @@ const NANO: u64 = 1_000_000_000;
 /// The Prometheus text format.
 pub(super) fn text(recorded: &str) -> String {
     let mut text = String::with_capacity(recorded.len());
+    let mut in_billionths = false;
     for line in recorded.lines().filter_map(Line::parse) {
         match line {
             Line::Help { name, help } => _ = writeln!(text, "# HELP {name} {help}"),
-            Line::Type { name, kind } => _ = writeln!(text, "# TYPE {name} {kind}"),
+            Line::Type { name, kind } => {
+                in_billionths = kept_in_billionths(name);
+                let _ = writeln!(text, "# TYPE {name} {kind}");
+            }
             Line::Sample { series, value } => {
                 text.extend([series, " "]);
-                write_value(&mut text, series, value);
+                if in_billionths {
+                    write_from_billionths(&mut text, value);
+                } else {
+                    text.push_str(value);
+                }
                 text.push('\n');
             }
         }
@@ -54,10 +62,12 @@ pub(super) fn text(recorded: &str) -> String {
 /// OpenMetrics, with the exemplars of these series of buckets.
 pub(super) fn open_metrics(recorded: &str, exemplars: &HashMap<String, Exemplar>) -> String {
     let mut text = String::with_capacity(recorded.len() + recorded.len() / 8);
+    let mut in_billionths = false;
     for line in recorded.lines().filter_map(Line::parse) {
         match line {
             Line::Help { name, help } => _ = writeln!(text, "# HELP {} {help}", family(name)),
             Line::Type { name, kind } => {
+                in_billionths = kept_in_billionths(name);
                 let family = family(name);
                 let _ = writeln!(text, "# TYPE {family} {kind}");
                 let unit = family.rsplit_once('_').map(|(_, last)| last).filter(|last| UNITS.contains(last));
@@ -68,7 +78,11 @@ pub(super) fn open_metrics(recorded: &str, exemplars: &HashMap<String, Exemplar>
             Line::Sample { series, value } => {
                 write_series(&mut text, series);
                 text.push(' ');
-                write_value(&mut text, series, value);
+                if in_billionths {
+                    write_from_billionths(&mut text, value);
+                } else {
+                    text.push_str(value);
+                }
                 if let Some(Exemplar { trace, value, at }) = exemplars.get(series) {
                     let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
                     let _ = write!(text, " # {{trace_id=\"{trace}\"}} {value} {at:.3}");
@@ -118,15 +132,15 @@ fn write_series(text: &mut String, series: &str) {
     }
 }
 
-fn write_value(text: &mut String, series: &str, value: &str) {
+fn write_from_billionths(text: &mut String, value: &str) {
     match value.parse() {
-        Ok(nano) if kept_in_billionths(series) => write_decimal(text, nano),
-        _ => text.push_str(value),
+        Ok(nano) => write_decimal(text, nano),
+        Err(_) => text.push_str(value),
     }
 }
 
-fn kept_in_billionths(series: &str) -> bool {
-    let name = series.split('{').next().unwrap_or(series);
+/// Of a whole family: its type comes before its samples.
+fn kept_in_billionths(name: &str) -> bool {
     ALL.iter().any(|metric| metric.kind == Kind::NanoCounter && metric.name == name)
 }
 

@@ -9,22 +9,24 @@ use std::{
 
 use tracing::Subscriber;
 use tracing_bunyan_formatter::BunyanFormattingLayer;
-use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, registry::LookupSpan};
+use tracing_subscriber::{
+    Layer,
+    filter::{Targets, filter_fn},
+    fmt::MakeWriter,
+    registry::LookupSpan,
+};
 
 use super::{
     Handles, log_files,
     log_filter::LogFilter,
     log_queue::{LogQueue, LogWriter},
-    request_lines::{RequestLines, with_request_fields},
+    request_lines::with_request_fields,
 };
 use crate::settings::Settings;
 
 /// What libraries say below a warning is of no use to who runs the agent; `AGENT_LOG` can still ask for it.
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,opentelemetry=warn,opentelemetry_sdk=warn,\
     opentelemetry_otlp=warn,opentelemetry_http=warn,reqwest=warn,rustls=warn";
-/// The formatter puts the span before the message of each event; the contract's names are without it.
-const MESSAGE_PREFIX: &[u8] = b"[PROCESS_REQUEST - EVENT] ";
-const MESSAGE_KEY: &[u8] = b"\"msg\":\"";
 
 /// Which lines are written.
 #[derive(Clone, Debug)]
@@ -56,7 +58,7 @@ impl LogGuards {
     }
 }
 
-/// The layer that writes the lines.
+/// The layers that decide which lines are written and write them: the outermost of all.
 pub fn layer<S>(
     settings: &Settings,
     handles: &mut Handles,
@@ -77,8 +79,9 @@ where
     let version = HashMap::from([("service_version".to_owned(), env!("CARGO_PKG_VERSION").into())]);
     let name = settings.service_name.clone();
     let lines = BunyanFormattingLayer::with_default_fields(name, Queues(queues), version);
-    let filter = LogFilter::new(settings.log.0.clone(), handles.log_policy.clone());
-    Ok((RequestLines(lines).with_filter(filter), LogGuards(writers)))
+    // Events only: of a span it would make lines when that starts and ends, which nobody has asked for.
+    let lines = lines.with_filter(filter_fn(|meta| !meta.is_span()));
+    Ok((lines.and_then(LogFilter::new(settings.log.0.clone())), LogGuards(writers)))
 }
 
 /// All targets of a line.
@@ -97,10 +100,9 @@ impl<'a> MakeWriter<'a> for Queues {
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let (start, end) = without_prefix(line);
-        with_request_fields(end, |end, fields, brace| {
+        with_request_fields(line, |line, fields, brace| {
             for queue in self.0 {
-                queue.push(&[start, end, fields, brace]);
+                queue.push(&[line, fields, brace]);
             }
         });
         Ok(line.len())
@@ -108,28 +110,5 @@ impl Write for Line<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// The line before and after what the formatter has put before the event's own name, if it has.
-fn without_prefix(line: &[u8]) -> (&[u8], &[u8]) {
-    // The message is the third field, after the version and the service's name: nothing a caller says is before it.
-    let key = line.windows(MESSAGE_KEY.len()).position(|window| window == MESSAGE_KEY);
-    let (start, end) = line.split_at(key.map_or(0, |at| at + MESSAGE_KEY.len()));
-    (start, end.strip_prefix(MESSAGE_PREFIX).unwrap_or(end))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_formatters_own_prefix_is_taken_away() {
-        let line = br#"{"v":0,"name":"a","msg":"[PROCESS_REQUEST - EVENT] request started","q":"[PROCESS_REQUEST - EVENT] x"}"#;
-        let bare = br#"{"v":0,"name":"a","msg":"request started","q":"[PROCESS_REQUEST - EVENT] x"}"#;
-        for line in [line.as_slice(), bare] {
-            let (start, end) = without_prefix(line);
-            assert_eq!([start, end].concat(), bare);
-        }
     }
 }

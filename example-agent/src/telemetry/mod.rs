@@ -13,7 +13,7 @@ pub mod log_policy;
 mod log_queue;
 pub mod logs;
 pub mod metrics;
-mod request_lines;
+pub mod request_lines;
 pub mod steps;
 pub mod tail;
 pub mod traces;
@@ -25,7 +25,7 @@ use std::{
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
@@ -36,13 +36,6 @@ use self::{
 };
 use crate::settings::Settings;
 
-/// The span of a request, and the only one the log knows.
-pub const REQUEST_SPAN: &str = "process_request";
-/// Fields of that span which are there for the log lines. In traces the same facts have OpenTelemetry's names.
-pub const LOG_FIELDS: [&str; 7] =
-    ["request_id", "tenant_id", "tenant_tier", "trace_id", "span_id", "endpoint", LOG_SAMPLED];
-/// The one of them that is on no line: whether the lines of the request are written.
-pub const LOG_SAMPLED: &str = "log_sampled";
 /// How much the process tells of what it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scope {
@@ -111,8 +104,7 @@ impl Telemetry {
         }
         let tracers = traces::provider(settings, handles.losses.spans.clone())?;
         // Only our own spans, not those of the libraries; of events none: the log has them.
-        let ours = filter_fn(|meta| meta.is_span() && meta.target().starts_with(env!("CARGO_CRATE_NAME")))
-            .with_max_level_hint(LevelFilter::INFO);
+        let ours = filter_fn(|meta| meta.is_span() && is_ours(meta)).with_max_level_hint(LevelFilter::INFO);
         let spans = tracing_opentelemetry::layer()
             .with_tracer(tracers.tracer(env!("CARGO_PKG_NAME")))
             .with_location(false)
@@ -147,6 +139,10 @@ impl Telemetry {
         }
         let _ = begin(|| logs.flush()).recv_timeout(left());
     }
+}
+
+fn is_ours(meta: &Metadata<'_>) -> bool {
+    meta.target().starts_with(env!("CARGO_CRATE_NAME"))
 }
 
 /// Runs what may hang on a thread of its own, so that nobody need wait longer than they want.

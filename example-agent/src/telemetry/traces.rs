@@ -23,10 +23,7 @@ use opentelemetry_sdk::{
 use reqwest::Url;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{
-    LOG_FIELDS,
-    tail::{RecordAll, Waiting},
-};
+use super::tail::{RecordAll, Waiting};
 use crate::{error::ErrorType, settings::Settings};
 
 /// Spans that may wait for the collector: at about 1 KiB each.
@@ -80,8 +77,7 @@ pub fn record_failure(span: &tracing::Span, kind: ErrorType, message: String, st
     span.add_event("exception", exception);
 }
 
-/// Picks the spans to export, bounds those on their way, counts those it has to drop, and takes off what is meant for
-/// log lines.
+/// Picks the spans to export, bounds those on their way, and counts those it has to drop.
 #[derive(Debug)]
 struct BoundedProcessor {
     waiting: Waiting,
@@ -109,13 +105,12 @@ impl BoundedProcessor {
 }
 
 impl BoundedProcessor {
-    fn export(&self, mut span: SpanData) {
+    fn export(&self, span: SpanData) {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= QUEUE_SPANS {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        span.attributes.retain(|attribute| !LOG_FIELDS.contains(&attribute.key.as_str()));
         self.batches.on_end(span);
     }
 }

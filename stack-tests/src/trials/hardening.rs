@@ -1,13 +1,25 @@
 //! What the containers may do, and who may reach them.
 
+use std::{fs, net::TcpStream, path::Path};
+
 use serde_json::Value;
 
-use super::{Case, Need, ensure};
-use crate::{containers::Containers, stack::Stack};
+use super::{Case, Need, ensure, expect};
+use crate::{
+    clients::{client, send},
+    containers::Containers,
+    ports::{self, Port},
+    stack::Stack,
+};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("hardening::every_published_port_is_on_loopback", &[Need::Containers], ports_are_on_loopback),
     Case::new("hardening::containers_have_the_least_rights", &[Need::Containers], least_rights),
+    Case::new(
+        "hardening::without_a_log_in_each_port_answers_as_the_page_says",
+        &[Need::Containers],
+        ports_answer_as_documented,
+    ),
     Case::new("hardening::no_secret_shows_in_docker_inspect", &[Need::Containers], no_secret_shows),
 ];
 
@@ -33,6 +45,32 @@ fn ports_are_on_loopback(stack: &Stack) -> Result<(), String> {
         }
         Ok(())
     })
+}
+
+/// What `docs/security.md` says that anybody can do, and cannot.
+fn ports_answer_as_documented(stack: &Stack) -> Result<(), String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/security.md");
+    let page = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let containers = stack.containers.as_ref().expect("needed");
+    let here = containers.services()?;
+    let mut asked = 0;
+    for Port { service, port, asked: requests, .. } in ports::table(&page)? {
+        if !here.contains(&service) {
+            continue;
+        }
+        let bindings = &containers.inspect(&service)?["NetworkSettings"]["Ports"][format!("{port}/tcp")];
+        let address = bindings[0]["HostPort"].as_str().map(|port| format!("127.0.0.1:{port}"));
+        let address = address.ok_or_else(|| format!("{service} does not publish {port}: {bindings}"))?;
+        TcpStream::connect(&address).map_err(|e| format!("{service} {port}: {e}"))?;
+        for (method, path, status) in requests {
+            let what = format!("{service} {port}: {method} {path}");
+            let method = method.parse().map_err(|e| format!("{what}: {e}"))?;
+            let answer = send(client().request(method, format!("http://{address}{path}")))?;
+            expect(&what, answer.status, status)?;
+            asked += 1;
+        }
+    }
+    ensure(asked > 20, || format!("only {asked} requests"))
 }
 
 fn least_rights(stack: &Stack) -> Result<(), String> {

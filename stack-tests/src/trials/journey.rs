@@ -41,6 +41,11 @@ pub(super) const CASES: &[Case] = &[
         &[],
         base_traffic_comes_from_several_tenants,
     ),
+    Case::new(
+        "journey::a_load_test_counts_what_the_agent_counts",
+        &[Need::Containers],
+        a_load_test_counts_what_the_agent_counts,
+    ),
     Case::new("journey::a_pushed_metric_reaches_prometheus", &[], a_pushed_metric_reaches_prometheus),
     Case::new(
         "journey::grafana_reaches_its_data_sources",
@@ -231,6 +236,24 @@ fn base_traffic_comes_from_several_tenants(stack: &Stack) -> Result<(), String> 
         let tenants = stack.promql("count by (tenant_id) (agent_requests_total{status=\"success\"} > 0)")?;
         ensure(tenants.len() >= 3, || format!("only {tenants:?}"))
     })
+}
+
+fn a_load_test_counts_what_the_agent_counts(stack: &Stack) -> Result<(), String> {
+    const REQUESTS: &str = "60";
+    let containers = stack.containers.as_ref().expect("needed");
+    let successes = || stack.metric("agent_requests_total", &["status=\"success\""]);
+    let before = successes()?;
+    let url = "http://example-agent:8080";
+    let load = ["load-test", "run", "--url", url, "--rate", "30", "--requests", REQUESTS, "--errors", "0"];
+    // Fails where a limit is broken.
+    let said = containers.exec("load", &load)?;
+    ensure(said.contains("0.00 % not answered"), || said.clone())?;
+    let all = said.lines().find(|line| line.starts_with("all ")).unwrap_or_default();
+    let mut counts = all.split_whitespace().skip(1);
+    expect(&said, (counts.next(), counts.next()), (Some(REQUESTS), Some(REQUESTS)))?;
+    // The base traffic comes on top.
+    let counted = successes()? - before;
+    ensure(counted >= 60.0, || format!("the agent counts {counted} more"))
 }
 
 fn a_pushed_metric_reaches_prometheus(stack: &Stack) -> Result<(), String> {

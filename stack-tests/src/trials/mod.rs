@@ -2,6 +2,7 @@
 
 mod alerts;
 mod answers;
+mod backup;
 mod dashboards;
 mod drills;
 mod elasticsearch;
@@ -65,6 +66,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         logs::CASES,
         drills::CASES,
         faults::CASES,
+        backup::CASES,
     ]
     .concat();
     let trial = |case: Case| {

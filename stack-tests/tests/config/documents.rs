@@ -15,7 +15,13 @@ pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
     let settings = repository.to_owned();
     let links = repository.to_owned();
     let context = repository.to_owned();
+    let languages = repository.to_owned();
+    let ports = repository.to_owned();
     vec![
+        trial("documents::security_has_every_published_port".into(), move || published_ports(&ports)),
+        trial("documents::the_readmes_say_the_same_in_both_languages".into(), move || {
+            same_in_both_languages(&languages)
+        }),
         trial("documents::what_the_dockerfile_copies_is_in_its_context".into(), move || {
             build_context(&context)
         }),
@@ -73,6 +79,63 @@ fn build_context(repository: &Path) -> Result<(), String> {
     let let_in: BTreeSet<_> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
     let lacking: Vec<_> = copied.filter(|source| !let_in.contains(source)).collect();
     ensure(lacking.is_empty() && !let_in.is_empty(), || format!(".dockerignore keeps {lacking:?} out"))
+}
+
+/// The table of who may do what has each port that Compose publishes, with the setting that moves it, and no other.
+fn published_ports(repository: &Path) -> Result<(), String> {
+    let compose = read(&repository.join("docker-compose.yml"))?;
+    let published = regex(r"\$\{BIND_ADDRESS:-127\.0\.0\.1\}:\$\{([A-Z_]+):-\d+\}:(\d+)");
+    let published: BTreeSet<_> =
+        published.captures_iter(&compose).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
+    let table = stack_tests::ports::table(&read(&repository.join("docs/security.md"))?)?;
+    let known: BTreeSet<_> = table.into_iter().map(|port| (port.setting, port.port.to_string())).collect();
+    ensure(published == known && !known.is_empty(), || {
+        let differ: Vec<_> = published.symmetric_difference(&known).collect();
+        format!("docker-compose.yml and docs/security.md differ in {differ:?}")
+    })
+}
+
+/// What of a page does not depend on its language: levels of headings, rows of tables, blocks of code, what stands in back
+/// quotes, and where links lead.
+fn skeleton(text: &str) -> Vec<Vec<String>> {
+    let (heading, row) = (regex(r"^#+ "), regex(r"^\|"));
+    let blocks = regex(r"(?s)```.*?```").find_iter(text).map(|found| found.as_str().to_owned()).collect();
+    let prose = regex(r"(?s)```.*?```").replace_all(text, "");
+    let shape = prose.lines().filter_map(|line| {
+        let level = heading.find(line).map(|found| found.as_str().trim_end().to_owned());
+        level.or_else(|| row.is_match(line).then(|| format!("row of {}", line.matches('|').count())))
+    });
+    // Their order may differ within a sentence.
+    let sorted = |pattern: &str| {
+        let mut found: Vec<_> =
+            regex(pattern).captures_iter(&prose).map(|found| found[1].to_owned()).collect();
+        found.sort();
+        found
+    };
+    let mut links = sorted(r"\]\(([^)]+)\)");
+    links.retain(|link| !link.starts_with("README"));
+    vec![
+        blocks,
+        shape.collect(),
+        sorted("`([^`]+)`"),
+        links,
+        sorted("(http://localhost[A-Za-z0-9:/._-]*[A-Za-z0-9/])"),
+    ]
+}
+
+fn same_in_both_languages(repository: &Path) -> Result<(), String> {
+    let read = |name| read(&repository.join(name)).map(|text| skeleton(&text));
+    let (english, chinese) = (read("README.md")?, read("README.zh-CN.md")?);
+    for (ours, theirs) in english.iter().zip(&chinese) {
+        ensure(!ours.is_empty(), || "README.md has nothing to compare".into())?;
+        let differ = ours.iter().zip(theirs).find(|(ours, theirs)| ours != theirs);
+        ensure(differ.is_none(), || format!("README.md and README.zh-CN.md differ first in {differ:?}"))?;
+        let (ours, theirs) = (ours.len(), theirs.len());
+        ensure(ours == theirs, || {
+            format!("README.md has {ours} of these, README.zh-CN.md {theirs}: {english:?}")
+        })?;
+    }
+    Ok(())
 }
 
 /// Every relative link in a page, and every path in its back quotes that looks like one of ours, exists.

@@ -9,7 +9,10 @@ use super::{
     super::{ensure, expect},
     documents::{self, Document},
 };
-use crate::stack::Stack;
+use crate::{
+    clients::{client, send},
+    stack::Stack,
+};
 
 /// What each search must find.
 type Wanted = fn(&Document) -> bool;
@@ -71,6 +74,31 @@ pub(super) fn searches_find_what_they_say(stack: &Stack) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// What the setup has imported is there, with all it refers to, and Discover opens with the log.
+pub(super) fn has_what_it_was_given(stack: &Stack) -> Result<(), String> {
+    let objects = objects()?;
+    let ids = |objects: &[Value]| -> BTreeSet<String> {
+        let named = objects.iter().filter(|object| object["id"].is_string());
+        named.map(|object| format!("{}/{}", object["type"], object["id"])).collect()
+    };
+    let wanted: Vec<_> =
+        objects.iter().map(|object| json!({"type": object["type"], "id": object["id"]})).collect();
+    let ask = |request: reqwest::blocking::RequestBuilder| -> Result<String, String> {
+        let request = request.basic_auth(USER, Some(stack.elasticsearch_password(USER)?));
+        let answer = send(request.header("kbn-xsrf", "kit"))?;
+        expect(&format!("{:.300}", answer.text), answer.status, 200)?;
+        Ok(answer.text)
+    };
+    let export = client().post(format!("{}/api/saved_objects/_export", stack.kibana));
+    // An export fails where a reference leads nowhere.
+    let exported = ask(export.json(&json!({"objects": wanted, "excludeExportDetails": true})))?;
+    let exported = exported.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>();
+    expect("objects", ids(&exported.map_err(|e| e.to_string())?), ids(&objects))?;
+    let default = ask(client().get(format!("{}/api/data_views/default", stack.kibana)))?;
+    let default: Value = serde_json::from_str(&default).map_err(|e| format!("{default}: {e}"))?;
+    expect("default data view", default["data_view_id"].as_str(), Some("agent-logs"))
 }
 
 /// The aggregation behind a column of a chart.

@@ -21,6 +21,16 @@ const HERE: Need = Need::Service("elasticsearch");
 pub(super) const CASES: &[Case] = &[
     Case::new("logs::kibanas_searches_find_what_they_say", &[HERE], kibana::searches_find_what_they_say),
     Case::new("logs::every_column_of_kibanas_charts_has_data", &[HERE], kibana::charts_have_data),
+    Case::new(
+        "logs::kibana_has_what_it_was_given",
+        &[HERE, Need::Service("kibana")],
+        kibana::has_what_it_was_given,
+    ),
+    Case::new(
+        "logs::each_line_of_a_request_comes_through_logstash_once",
+        &[HERE, Need::Service("logstash")],
+        lines_come_through_logstash,
+    ),
     Case::new("logs::grafanas_user_reads_the_log_only", &[HERE], grafana::its_user_reads_the_log_only),
     Case::new(
         "logs::a_trace_leads_to_its_lines_in_grafana_and_back",
@@ -53,6 +63,31 @@ pub(super) const CASES: &[Case] = &[
         elasticsearch_down_reaches_slack,
     ),
 ];
+
+/// From the agent's files, through the pipelines of the running Logstash.
+fn lines_come_through_logstash(stack: &Stack) -> Result<(), String> {
+    let answer = stack.fresh_query("acme")?;
+    let (request_id, trace_id) = (answer.header("x-request-id"), answer.header("x-trace-id"));
+    let query = serde_json::json!({"size": 100, "query": {"term": {"request_id": request_id}}});
+    let found = |indices: &str, messages: &[&str]| -> Result<(), String> {
+        let answer = documents::search(stack, "elastic", indices, &query)?;
+        let hits: Vec<_> = answer["hits"]["hits"].as_array().into_iter().flatten().collect();
+        let mut found: Vec<_> = hits.iter().filter_map(|hit| hit["_source"]["message"].as_str()).collect();
+        // Details, for tenants that have them, are not counted.
+        found.retain(|message| messages.contains(message));
+        found.sort_unstable();
+        expect(&format!("lines in {indices}"), &found[..], messages)?;
+        for hit in hits {
+            expect("trace.id", hit["_source"]["trace"]["id"].as_str(), Some(trace_id))?;
+            expect("tenant_id", hit["_source"]["tenant_id"].as_str(), Some("acme"))?;
+        }
+        Ok(())
+    };
+    until("the request's lines", 4 * SOON, || {
+        found("agent-logs-*", &["llm call completed", "request completed", "request started"])?;
+        found("agent-audit-*", &["access decision"])
+    })
+}
 
 fn freshness_is_right(stack: &Stack) -> Result<(), String> {
     let documents = documents::loaded(stack)?;

@@ -1,0 +1,89 @@
+//! What was backed up is there again, whatever happened to the stack meanwhile.
+
+use std::{path::Path, process::Command};
+
+use serde_json::json;
+
+use super::{Case, Need, ensure, expect};
+use crate::{
+    clients::{client, send},
+    stack::Stack,
+    wait::{SOON, until},
+};
+
+pub(super) const CASES: &[Case] = &[Case::new(
+    "backup::what_was_saved_is_there_again_after_a_restore",
+    &[Need::Containers, Need::Fast],
+    saved_and_restored,
+)];
+
+/// `setup/backup.sh`, as `make` calls it.
+fn backup(stack: &Stack, what: &str, folder: &Path) -> Result<String, String> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut command = Command::new(repository.join("setup/backup.sh"));
+    let project = stack.containers.as_ref().expect("needed").project();
+    command.arg(what).arg(folder).env("YES", "1");
+    command.env("COMPOSE_PROJECT_NAME", project).env("SECRETS_DIR", &stack.secrets);
+    let output = command.output().map_err(|e| format!("backup.sh: {e}"))?;
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if output.status.success() { Ok(said) } else { Err(format!("{what}: {}: {said}", output.status)) }
+}
+
+/// A silence that hurts nobody, by its comment.
+fn silence(stack: &Stack, comment: &str) -> Result<(), String> {
+    let times = [0, 3600].map(|seconds| {
+        let time = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
+        humantime::format_rfc3339_seconds(time).to_string()
+    });
+    let matcher = json!({"name": "alertname", "value": "NoSuchAlert", "isRegex": false, "isEqual": true});
+    let body = json!({"matchers": [matcher], "startsAt": times[0], "endsAt": times[1], "createdBy": "trial",
+        "comment": comment});
+    let answer = send(client().post(format!("{}/api/v2/silences", stack.alertmanager)).json(&body))?;
+    expect(&answer.text, answer.status, 200)
+}
+
+fn has_silence(stack: &Stack, comment: &str) -> Result<bool, String> {
+    let silences = stack.get(&format!("{}/api/v2/silences", stack.alertmanager))?;
+    Ok(silences.as_array().into_iter().flatten().any(|silence| silence["comment"] == comment))
+}
+
+fn saved_and_restored(stack: &Stack) -> Result<(), String> {
+    let containers = stack.containers.as_ref().expect("needed");
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let saved = folder.path().join("saved");
+    let run = uuid::Uuid::new_v4();
+    let (before, after) = (format!("before {run}"), format!("after {run}"));
+    silence(stack, &before)?;
+    let series = format!("push_of_a_trial{{run=\"{run}\"}}");
+    let push = format!("{}/metrics/job/backup/run/{run}", stack.pushgateway);
+    let sent = send(client().put(&push).body("# TYPE push_of_a_trial gauge\npush_of_a_trial 1\n"))?;
+    expect("push", sent.status, 200)?;
+    until("the pushed value is in Prometheus", SOON, || stack.promql_value(&series))?;
+
+    let said = backup(stack, "save", &saved)?;
+    ensure(said.contains("prometheus-data: ") && said.contains("It holds passwords"), || said.clone())?;
+    ensure(!said.contains("Stopping what writes to its volume: example-agent"), || said.clone())?;
+    // The same folder again would be two backups in one.
+    let twice = backup(stack, "save", &saved).err().ok_or("saved twice into one folder")?;
+    ensure(twice.contains("is there already"), || twice.clone())?;
+    let services = containers.services()?;
+    services.iter().try_for_each(|service| containers.wait_healthy(service))?;
+
+    silence(stack, &after)?;
+    expect("deleting", send(client().delete(&push))?.status, 202)?;
+    let said = backup(stack, "restore", &saved)?;
+    ensure(said.contains("prometheus-data is back") && said.contains("All healthy"), || said.clone())?;
+    expect("silence of before", has_silence(stack, &before)?, true)?;
+    expect("silence of after", has_silence(stack, &after)?, false)?;
+    // What was scraped before stays, and what was deleted after is pushed on.
+    until("the history", SOON, || {
+        let points = stack.promql_value(&format!("count_over_time({series}[15m])"))?;
+        ensure(points >= 2.0, || format!("{points} points"))
+    })?;
+    expect("status of a question", stack.fresh_query("acme")?.status, 200)?;
+
+    std::fs::write(saved.join("prometheus-data.tar.gz"), "broken").map_err(|e| e.to_string())?;
+    let damaged = backup(stack, "restore", &saved).err().ok_or("a damaged backup was restored")?;
+    ensure(damaged.contains("is damaged"), || damaged.clone())?;
+    expect("status after a refused restore", stack.fresh_query("acme")?.status, 200)
+}
