@@ -47,7 +47,7 @@ load: ## load-test the agent (RATE=50 or CALLERS=20 or STAGES=30s:200,1m:200; DU
 	  $(if $(P50),--p50 $(P50)) $(if $(P95),--p95 $(P95)) $(if $(P99),--p99 $(P99)) $(if $(ERRORS),--errors $(ERRORS))
 
 drill: ## break something on purpose, follow its alert to Slack and mail and back (SCENARIO=all FAST=1; without: the list)
-	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast)
+	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast) $(if $(filter told,$(UNTIL)),--until-told)
 
 panels: ## ask every query of every dashboard, and print what came back (AFTER_DRILLS=1: of the last hour; then none may be empty)
 	@setup/panels.sh $(if $(filter 1,$(AFTER_DRILLS)),--last 1h --after-drills)

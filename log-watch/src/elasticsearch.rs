@@ -4,7 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
 
-use crate::{http, ledger::STREAMS, settings};
+use crate::{
+    http,
+    ledger::{AUDIT, STREAMS},
+    settings,
+};
 
 /// The prefix of each stream's indices, by [`STREAMS`]: `agent-logs-2026.11.24`, and those of lines that could not be used,
 /// `agent-logs-unparsed-…` and `agent-logs-dead-…`.
@@ -13,6 +17,8 @@ pub const PREFIXES: [&str; STREAMS.len()] = ["agent-logs", "agent-audit"];
 pub const UNUSABLE: [&str; 2] = ["unparsed", "dead"];
 /// In seconds.
 const HOUR: u64 = 3600;
+/// The most runs of agents in an hour, each with an audit trail of its own.
+const MAX_RUNS: usize = 1_000;
 /// The most lines of one story.
 const MAX_LINES: usize = 10_000;
 
@@ -79,6 +85,21 @@ impl Elasticsearch {
         Ok(Indexed { newest, lines: count("span"), unusable: UNUSABLE.map(count) })
     }
 
+    /// How many numbers of the audit trail are missing between two others of the same run, of the events later than `after` up to
+    /// `until`. Each line is one document, so there are as many numbers as documents.
+    pub async fn audit_gaps(&self, after: SystemTime, until: SystemTime) -> Result<u64, String> {
+        let pattern = format!("{}-*", PREFIXES[AUDIT]);
+        let query = json!({"size": 0, "track_total_hits": false,
+            "query": {"range": {"@timestamp":
+                {"gt": millis(after), "lte": millis(until), "format": "epoch_millis"}}},
+            "aggs": {"runs": {"terms": {"field": "boot_id", "size": MAX_RUNS}, "aggs": {
+                "first": {"min": {"field": "seq"}}, "last": {"max": {"field": "seq"}},
+                "numbers": {"value_count": {"field": "seq"}}}}}});
+        let answer = self.search(&pattern, &query).await?;
+        let runs = answer["aggregations"]["runs"]["buckets"].as_array().into_iter().flatten();
+        Ok(runs.map(missing_in).sum())
+    }
+
     /// The documents that carry an id of a request or a trace, oldest first, each with the name of its index.
     pub async fn lines_of(&self, id: &str) -> Result<Vec<(String, Value)>, String> {
         let pattern = PREFIXES.map(|prefix| format!("{prefix}-*")).join(",");
@@ -109,6 +130,39 @@ impl Elasticsearch {
     }
 }
 
+/// The numbers that are missing in one run; none where it has none.
+fn missing_in(run: &Value) -> u64 {
+    let number = |name: &str| run[name]["value"].as_f64().map(|value| value as u64);
+    let (Some(first), Some(last), Some(numbers)) = (number("first"), number("last"), number("numbers"))
+    else {
+        return 0;
+    };
+    (last.saturating_sub(first) + 1).saturating_sub(numbers)
+}
+
 fn millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(first: f64, last: f64, numbers: u64) -> Value {
+        json!({"first": {"value": first}, "last": {"value": last}, "numbers": {"value": numbers}})
+    }
+
+    #[test]
+    fn what_is_between_two_numbers_and_not_there_is_missing() {
+        assert_eq!(missing_in(&run(7.0, 9.0, 3)), 0);
+        assert_eq!(missing_in(&run(7.0, 9.0, 2)), 1);
+        assert_eq!(missing_in(&run(1.0, 100.0, 2)), 98);
+        assert_eq!(missing_in(&run(4.0, 4.0, 1)), 0, "a single one is between none");
+        assert_eq!(missing_in(&run(4.0, 4.0, 2)), 0, "twice is not too few");
+        assert_eq!(
+            missing_in(&json!({"first": {"value": null}, "last": {"value": null}, "numbers": {"value": 0}})),
+            0,
+            "lines that could not be read have no number"
+        );
+    }
 }

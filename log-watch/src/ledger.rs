@@ -16,6 +16,8 @@ use std::{
 
 /// The streams, each with its own files and indices. The names are the values of the label `stream`.
 pub const STREAMS: [&str; 2] = ["app", "audit"];
+/// The place of the audit log in [`STREAMS`].
+pub const AUDIT: usize = 1;
 
 /// What one agent says: when its process started, as seconds since 1970, and the lines of each stream in its files.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -47,6 +47,8 @@ declare! {
         "Lines of that same time that are in Elasticsearch. NaN while not known.";
     MISSING = "log_lines_missing", false, "stream",
         "Expected lines that are not in Elasticsearch. NaN while not known.";
+    AUDIT_GAPS = "log_audit_events_missing", false, "",
+        "Numbers of the window that the audit trail in Elasticsearch lacks between two others of the same run. NaN while not known.";
     UNUSABLE_LINES = "log_lines_unusable", false, "reason",
         "Lines of this hour and the last, by stream, that are no JSON (unparsed) or that Elasticsearch refused (dead): kept as text.";
     EVENTS_IN = "logstash_events_in_total", true, "pipeline",
@@ -114,6 +116,11 @@ impl Report {
             let labels = [("stream", STREAMS[stream].to_owned()), ("reason", (*reason).to_owned())];
             self.gauge(&UNUSABLE_LINES, &labels, lines as f64);
         }
+    }
+
+    /// The numbers that the audit trail lacks; not known where Elasticsearch did not answer.
+    pub fn audit_gaps(&self, missing: Option<u64>) {
+        self.gauge(&AUDIT_GAPS, &[], missing.map_or(f64::NAN, |missing| missing as f64));
     }
 
     /// The comparison of a stream: unknown unless both sides are.
@@ -187,6 +194,7 @@ mod tests {
         let mut report = Report::new();
         report.shipping(true);
         report.source("elasticsearch", true);
+        report.audit_gaps(Some(0));
         let indexed = Indexed { newest: Some(1_790_000_000.25), lines: 9, unusable: [2, 0] };
         let now = SystemTime::now();
         let due = Due { after: now, until: now, lines: [10, 9], doubtful: [0, 0] };

@@ -141,10 +141,12 @@ impl<'a> Watch<'a> {
         let due = self.ledger.due(now);
         let span = due.map(|due| (due.after, due.until));
         let streams = (0..STREAMS.len()).map(|stream| self.elasticsearch.indexed(stream, now, span));
-        let indexed: Option<Vec<Indexed>> = {
-            let answers = try_join_all(streams).await;
-            self.noted("elasticsearch", answers)
-        };
+        // Events of which a later one may overtake an earlier one are left alone.
+        let until = now - self.settings.patience;
+        let gaps = self.elasticsearch.audit_gaps(until - self.settings.window, until);
+        let answers = async { Ok((try_join_all(streams).await?, gaps.await?)) }.await;
+        let (indexed, gaps): (Option<Vec<Indexed>>, _) = self.noted("elasticsearch", answers).unzip();
+        self.report.audit_gaps(gaps);
         for stream in 0..STREAMS.len() {
             let indexed = indexed.as_ref().map(|streams| &streams[stream]);
             self.report.indexed(stream, indexed);

@@ -81,7 +81,10 @@ async fn elasticsearch(
     } else if query["size"] == 0 {
         let lines = world.indexed.load(Ordering::Relaxed);
         json!({"hits": {"hits": []}, "aggregations": {
-            "span": {"doc_count": lines}, "unparsed": {"doc_count": 2}, "dead": {"doc_count": 0}}})
+            "span": {"doc_count": lines}, "unparsed": {"doc_count": 2}, "dead": {"doc_count": 0},
+            "runs": {"buckets": [
+                {"key": "a", "first": {"value": 1.0}, "last": {"value": 9.0}, "numbers": {"value": 9}},
+                {"key": "b", "first": {"value": 4.0}, "last": {"value": 9.0}, "numbers": {"value": 3}}]}}})
     } else {
         let hits: &[Value] = if query.to_string().contains("\"r1\"") {
             &[json!({"_index": "agent-logs-2026.11.24", "_source": {"@timestamp": "2026-11-24T10:00:00.1Z",
@@ -167,6 +170,7 @@ async fn a_lost_line_is_missing_a_late_one_arrives_and_an_elasticsearch_that_is_
         "log_watch_shipping 1\n",
         "log_newest_line_timestamp_seconds{stream=\"audit\"} 1790000000.5\n",
         "log_lines_unusable{stream=\"app\",reason=\"unparsed\"} 2\n",
+        "log_audit_events_missing 3\n",
         "logstash_queue_limit_bytes{pipeline=\"agent-logs\"} 100\n",
         "log_watch_source_up{source=\"agent\"} 1\n",
     ] {
@@ -179,6 +183,7 @@ async fn a_lost_line_is_missing_a_late_one_arrives_and_an_elasticsearch_that_is_
     world.down.store(true, Ordering::Relaxed);
     let down = eventually(&metrics, "log_watch_source_up{source=\"elasticsearch\"} 0\n").await;
     assert!(down.contains("log_lines_missing{stream=\"app\"} NaN\n"), "{down}");
+    assert!(down.contains("log_audit_events_missing NaN\n"), "{down}");
     assert!(down.contains("log_newest_line_timestamp_seconds{stream=\"app\"} 1790000000.5\n"), "{down}");
     world.down.store(false, Ordering::Relaxed);
     eventually(&metrics, "log_watch_source_up{source=\"elasticsearch\"} 1\n").await;
@@ -213,7 +218,10 @@ async fn where_lines_stop_at_the_file_none_is_expected_and_nobody_else_is_asked(
     let metrics = format!("http://{}/metrics", listener.local_addr().unwrap());
     tokio::spawn(async move { serve::serve(listener, &settings).await });
     let text = eventually(&metrics, "log_newest_line_timestamp_seconds").await;
-    assert!(text.contains("log_watch_shipping 0\n"), "{text}");
+    assert!(
+        text.contains("log_watch_shipping 0\n") && text.contains("log_audit_events_missing 3\n"),
+        "{text}"
+    );
     for absent in ["log_lines_missing{", "logstash_", "source=\"agent\"", "source=\"logstash\""] {
         assert!(!text.contains(absent), "{absent} in {text}");
     }

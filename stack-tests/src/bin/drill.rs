@@ -11,9 +11,12 @@ use std::{
 
 use clap::Parser;
 use stack_tests::{
-    drill::{Drill, Scenario, all},
+    drill::{Drill, Phase, Run, Scenario, all},
     stack::Stack,
 };
+
+/// What a shell says of a program that Ctrl-C has ended.
+const EXIT_BROKEN_OFF: u8 = 130;
 
 /// Brings alerts about on purpose, and follows them to Slack and the mailbox and back.
 #[derive(Parser)]
@@ -25,6 +28,9 @@ struct Arguments {
     /// Insist on a stack whose rules run twenty times as fast (FAST=1 make up)
     #[arg(long)]
     fast: bool,
+    /// End once people have been told and the fault is off: the real rules take an hour until some alerts are over
+    #[arg(long)]
+    until_told: bool,
 }
 
 #[allow(clippy::print_stdout)] // It is what a drill is run for.
@@ -32,7 +38,7 @@ fn main() -> ExitCode {
     let arguments = command_line::parse::<Arguments>();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let phases = all();
-    let scenarios = || phases.iter().flatten().flatten();
+    let scenarios = || phases.iter().flat_map(|phase| &phase.lanes).flatten();
     if arguments.scenario == "list" {
         for scenario in scenarios() {
             let alerts: Vec<_> = scenario.alerts.iter().map(|expected| expected.alert).collect();
@@ -40,49 +46,54 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let is_named = |scenario: &Scenario| {
-        arguments.scenario == "all"
-            || scenario.name == arguments.scenario
-            || scenario.alerts.iter().any(|expected| expected.alert == arguments.scenario)
+    // Of a scenario all of its alerts; where one of them was named, that one.
+    let run = |scenario: &'static Scenario| {
+        let all = arguments.scenario == "all" || scenario.name == arguments.scenario;
+        let is_named = |alert: &str| all || alert == arguments.scenario;
+        let alerts: Vec<_> = scenario.alerts.iter().filter(|expected| is_named(expected.alert)).collect();
+        (all || !alerts.is_empty()).then_some(Run { scenario, alerts })
     };
-    if !scenarios().any(|scenario| is_named(scenario)) {
+    if !scenarios().any(|scenario| run(scenario).is_some()) {
         let message = format!("there is no scenario {:?}: see `make drill`", arguments.scenario);
         command_line::fail::<Arguments>(command_line::EXIT_USAGE, &message);
     }
     let ended = Arc::new(AtomicBool::new(false));
     end_on_signals(&ended);
     let drill = match Drill::of(Stack::from_env(), ended) {
-        Ok(drill) => drill,
+        Ok(mut drill) => {
+            drill.until_told = arguments.until_told;
+            drill
+        }
         Err(error) => command_line::fail::<Arguments>(1, &format!("no stack to drill: {error}")),
     };
     if arguments.fast && drill.factor == 1 {
         command_line::fail::<Arguments>(1, "this stack runs the real rules: FAST=1 make up, then again");
     }
     let mut skipped = 0;
-    let chosen: Vec<Vec<Vec<&Scenario>>> = phases
-        .iter()
-        .map(|lanes| {
-            let lane = |lane: &Vec<&'static Scenario>| {
-                let named = lane.iter().copied().filter(|scenario| is_named(scenario));
-                named
-                    .filter(|scenario| match drill.obstacle(scenario) {
-                        Some(why) => {
-                            println!("skipped: drill::{}: {why}", scenario.name);
-                            skipped += 1;
-                            false
-                        }
-                        None => true,
-                    })
-                    .collect()
-            };
-            lanes.iter().map(lane).collect()
-        })
-        .collect();
-    let count = chosen.iter().flatten().flatten().count();
+    let mut possible = |run: &Run| match drill.obstacle(run.scenario) {
+        Some(why) => {
+            println!("skipped: drill::{}: {why}", run.scenario.name);
+            skipped += 1;
+            false
+        }
+        None => true,
+    };
+    let mut chosen = Vec::new();
+    for phase in &phases {
+        let lane = |lane: &Vec<&'static Scenario>| {
+            lane.iter().filter_map(|scenario| run(scenario)).filter(&mut possible).collect()
+        };
+        chosen.push(Phase { lanes: phase.lanes.iter().map(lane).collect(), alone: phase.alone });
+    }
+    let count = chosen.iter().flat_map(|phase| &phase.lanes).flatten().count();
     println!("{count} scenarios on a stack whose durations are divided by {}", drill.factor);
     let failed = drill.run(&chosen);
     println!("{} passed, {} failed, {skipped} skipped", count - failed.len().min(count), failed.len());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match () {
+        () if drill.is_ended() => ExitCode::from(EXIT_BROKEN_OFF),
+        () if failed.is_empty() => ExitCode::SUCCESS,
+        () => ExitCode::FAILURE,
+    }
 }
 
 /// Ctrl-C and SIGTERM break the drill off, so that it can undo what it did; a second one ends it at once.
@@ -90,7 +101,7 @@ fn end_on_signals(ended: &Arc<AtomicBool>) {
     let ended = Arc::clone(ended);
     let result = ctrlc::set_handler(move || {
         if ended.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(EXIT_BROKEN_OFF.into());
         }
     });
     if let Err(error) = result {

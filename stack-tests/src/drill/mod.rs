@@ -1,9 +1,11 @@
 //! Drills: a fault on purpose, until people have heard of it in every way they are told, and until they have heard that it
 //! is over. What a drill switches on it switches off again, whatever happens; Ctrl-C too.
 
+mod calm;
 mod faults;
 mod inbox;
 mod pipeline;
+mod plan;
 mod scenarios;
 mod timeline;
 mod traffic;
@@ -13,13 +15,15 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, Scope, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
 use crate::stack::Stack;
+use scenarios::Changes;
 
-pub use scenarios::{Scenario, all};
+pub use plan::{NOT_DRILLED, Phase, all};
+pub use scenarios::Scenario;
 pub use timeline::Timeline;
 
 /// How far an alert goes.
@@ -45,6 +49,23 @@ pub struct Expected {
     pub severity: &'static str,
     /// How far it goes.
     pub seen: Seen,
+    /// With the real rules Slack must know so soon after the fault.
+    pub within: Option<Duration>,
+}
+
+/// A scenario, and the alerts that are followed: all of its own, or the one that was named.
+pub struct Run {
+    /// What is broken.
+    pub scenario: &'static Scenario,
+    /// What is followed.
+    pub alerts: Vec<&'static Expected>,
+}
+
+/// A fault that is there, and since when.
+struct Broken<'d> {
+    fault: faults::Fault<'d>,
+    mark: inbox::Mark,
+    started: Instant,
 }
 
 /// A stack to drill, and how patient to be with it.
@@ -53,6 +74,8 @@ pub struct Drill {
     pub stack: Stack,
     /// What the durations of its rules are divided by: 1, or 20 for a stack that was started with FAST=1.
     pub factor: u32,
+    /// Whether a drill ends once people have been told and the fault is off: the real rules take an hour to call some over.
+    pub until_told: bool,
     ended: Arc<AtomicBool>,
     timeline: Mutex<Timeline>,
 }
@@ -67,7 +90,7 @@ impl Drill {
             rules.find(|rule| rule["name"] == "HighErrorRate").ok_or("no rule HighErrorRate there")?;
         let seconds = known["duration"].as_f64().filter(|seconds| *seconds > 0.0);
         let factor = (300.0 / seconds.ok_or("HighErrorRate fires at once: unknown rules")?).round() as u32;
-        Ok(Self { stack, factor, ended, timeline: Mutex::new(Timeline::start()) })
+        Ok(Self { stack, factor, until_told: false, ended, timeline: Mutex::new(Timeline::start()) })
     }
 
     /// Why a scenario cannot be run against this stack, if so.
@@ -81,8 +104,19 @@ impl Drill {
             (Some(service), Some(Ok(services))) if !services.iter().any(|known| known == service) => {
                 Some(format!("no {service} in this stack"))
             }
-            _ if scenario.generated && self.factor == 1 => {
+            _ if scenario.changes != Changes::Nothing && self.factor == 1 => {
                 Some("it changes configuration: only on a stack of FAST=1 make up".into())
+            }
+            _ if scenario.changes == Changes::Limits => {
+                let there = |expected: &&Expected| {
+                    let any = format!(
+                        "ALERTS{{alertname=\"{}\", severity=\"{}\"}}",
+                        expected.alert, expected.severity
+                    );
+                    self.stack.promql(&any).is_ok_and(|series| !series.is_empty())
+                };
+                let real = scenario.alerts.iter().find(there)?;
+                Some(format!("{} is there already: this machine gives reason", real.alert))
             }
             _ => None,
         }
@@ -104,7 +138,7 @@ impl Drill {
         loop {
             match probe() {
                 Ok(value) => return Ok(value),
-                Err(_) if self.ended.load(Ordering::Relaxed) => return Err(format!("{what}: broken off")),
+                Err(_) if self.is_ended() => return Err(format!("{what}: broken off")),
                 Err(last) if started.elapsed() >= limit => {
                     return Err(format!("{what}: not within {} s; last seen: {last}", limit.as_secs()));
                 }
@@ -117,58 +151,99 @@ impl Drill {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner).note(scenario, what);
     }
 
+    /// Whether somebody has broken it off.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// Runs phases one after the other; in each its lanes side by side, in each lane its scenarios one after the other, the
     /// next as soon as the fault of the one before is off. Gives back the names and errors of those that failed.
-    pub fn run(&self, phases: &[Vec<Vec<&Scenario>>]) -> Vec<(&'static str, String)> {
+    pub fn run(&self, phases: &[Phase<Run>]) -> Vec<(&'static str, String)> {
         let failed = Mutex::new(Vec::new());
-        for phase in phases {
-            thread::scope(|scope| {
-                for lane in phase {
-                    let failed = &failed;
-                    scope.spawn(move || {
-                        for scenario in lane {
-                            let fail = move |error: String| {
-                                self.note(scenario.name, &format!("FAILED: {error}"));
-                                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                                failed.push((scenario.name, error));
-                            };
-                            match self.provoke(scenario) {
-                                Ok(told) => {
-                                    scope.spawn(move || {
-                                        if let Err(error) = self.resolve(scenario, &told) {
-                                            fail(error);
-                                        }
-                                    });
-                                }
-                                Err(error) => fail(error),
-                            }
-                        }
-                    });
+        thread::scope(|scope| {
+            let mut lingering = Vec::new();
+            for phase in phases {
+                if phase.alone {
+                    lingering.drain(..).for_each(end);
                 }
-            });
-        }
+                let lanes = phase.lanes.iter();
+                let lanes: Vec<_> =
+                    lanes.map(|lane| scope.spawn(|| self.lane(scope, lane, &failed))).collect();
+                let begun = lanes.into_iter().flat_map(|lane| lane.join().unwrap_or_default());
+                let (later, now): (Vec<_>, Vec<_>) = begun.partition(|(run, _)| run.scenario.lingers);
+                lingering.extend(later.into_iter().map(|(_, rest)| rest));
+                for (_, rest) in now {
+                    end(rest);
+                }
+            }
+        });
         failed.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From quiet to everybody told; the fault is off again.
-    fn provoke(&self, scenario: &Scenario) -> Result<inbox::Mark, String> {
-        if self.ended.load(Ordering::Relaxed) {
+    /// The runs of a lane, each with what is still to be waited for.
+    fn lane<'scope, 'd: 'scope>(
+        &'d self,
+        scope: &'scope Scope<'scope, 'd>,
+        lane: &'d [Run],
+        failed: &'d Failed,
+    ) -> Vec<(&'d Run, ScopedJoinHandle<'scope, ()>)> {
+        let outcome = move |run: &Run, result: Result<(), String>| {
+            if let Err(error) = result {
+                self.note(run.scenario.name, &format!("FAILED: {error}"));
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push((run.scenario.name, error));
+            }
+        };
+        let mut begun = Vec::new();
+        for run in lane {
+            let rest = match self.provoke(run) {
+                // Nothing is left of the fault but what it did: the next need not wait.
+                Ok(broken) if run.scenario.momentary => scope.spawn(move || {
+                    let told = self.tell(run, broken);
+                    outcome(run, told.and_then(|mark| self.resolve(run, &mark)));
+                }),
+                Ok(broken) => match self.tell(run, broken) {
+                    Ok(mark) => scope.spawn(move || outcome(run, self.resolve(run, &mark))),
+                    Err(error) => {
+                        outcome(run, Err(error));
+                        continue;
+                    }
+                },
+                Err(error) => {
+                    outcome(run, Err(error));
+                    continue;
+                }
+            };
+            begun.push((run, rest));
+        }
+        begun
+    }
+
+    /// From quiet to broken.
+    fn provoke(&self, run: &Run) -> Result<Broken<'_>, String> {
+        let scenario = run.scenario;
+        if self.is_ended() {
             return Err("broken off before it began".into());
         }
-        for expected in scenario.alerts {
+        for expected in &run.alerts {
             // What another drill, or real trouble, has brought about would be taken for this one's.
             self.wait(&format!("{} quiet", expected.alert), self.scaled(scenario.ends), || {
                 self.is_quiet(expected)
             })?;
         }
         let mark = inbox::Mark::set(&self.stack)?;
-        self.note(scenario.name, "fault on");
+        self.note(scenario.name, if run.alerts.is_empty() { "begins" } else { "fault on" });
         let started = Instant::now();
-        // Whatever happens below, dropping it switches the fault off.
-        let fault = (scenario.fault)(self)?;
-        let told = traffic::during(self, scenario.traffic, || self.told(scenario, &mark, started));
-        let undone = fault.off();
-        self.note(scenario.name, "fault off");
+        Ok(Broken { fault: (scenario.fault)(self)?, mark, started })
+    }
+
+    /// From broken to everybody told; the fault is off again, whatever happens.
+    fn tell(&self, run: &Run, broken: Broken<'_>) -> Result<inbox::Mark, String> {
+        let (scenario, mark) = (run.scenario, broken.mark);
+        let told = traffic::during(self, scenario.traffic, || self.told(run, &mark, broken.started));
+        let undone = broken.fault.off();
+        if !run.alerts.is_empty() {
+            self.note(scenario.name, "fault off");
+        }
         told.and(undone)?;
         if let Some(afterwards) = scenario.afterwards {
             afterwards(self, &mark)?;
@@ -176,17 +251,20 @@ impl Drill {
         Ok(mark)
     }
 
-    fn told(&self, scenario: &Scenario, mark: &inbox::Mark, started: Instant) -> Result<(), String> {
-        let limit = self.scaled(scenario.begins);
+    fn told(&self, run: &Run, mark: &inbox::Mark, started: Instant) -> Result<(), String> {
+        let limit = self.scaled(run.scenario.begins);
         let mut steps: Vec<_> =
-            scenario.alerts.iter().map(|expected| (expected, inbox::ways(expected.seen))).collect();
+            run.alerts.iter().map(|expected| (*expected, inbox::ways(expected.seen))).collect();
+        let mut late = Vec::new();
         self.wait("everybody told", limit, || {
             let mut open = Vec::new();
             for (expected, ways) in &mut steps {
                 ways.retain(|way| match way.firing(&self.stack, expected, mark) {
                     Ok(()) => {
-                        let delay = started.elapsed().as_secs_f64();
-                        self.note(scenario.name, &format!("{} {way} after {delay:.1} s", expected.alert));
+                        let delay = started.elapsed();
+                        let what = format!("{} {way} after {:.1} s", expected.alert, delay.as_secs_f64());
+                        self.note(run.scenario.name, &what);
+                        late.extend(self.too_late(expected, *way, delay).then_some(what));
                         false
                     }
                     Err(why) => {
@@ -196,28 +274,38 @@ impl Drill {
                 });
             }
             if open.is_empty() { Ok(()) } else { Err(open.join("; ")) }
-        })
+        })?;
+        if late.is_empty() { Ok(()) } else { Err(format!("too late: {}", late.join("; "))) }
     }
 
-    fn resolve(&self, scenario: &Scenario, mark: &inbox::Mark) -> Result<(), String> {
-        let (started, limit) = (Instant::now(), self.scaled(scenario.ends));
-        for expected in scenario.alerts {
+    /// Whether people had to know by then. Only the real rules promise it.
+    fn too_late(&self, expected: &Expected, way: inbox::Way, delay: Duration) -> bool {
+        let bound = expected.within.filter(|_| self.factor == 1 && matches!(way, inbox::Way::Slack));
+        bound.is_some_and(|bound| delay > bound)
+    }
+
+    fn resolve(&self, run: &Run, mark: &inbox::Mark) -> Result<(), String> {
+        if self.until_told {
+            return Ok(());
+        }
+        let (started, limit) = (Instant::now(), self.scaled(run.scenario.ends));
+        for expected in &run.alerts {
             for way in inbox::ways_back(expected.seen) {
                 let what = format!("{} over {way}", expected.alert);
                 self.wait(&what, limit.saturating_sub(started.elapsed()), || {
                     way.resolved(&self.stack, expected, mark)
                 })?;
                 let delay = started.elapsed().as_secs_f64();
-                self.note(scenario.name, &format!("{what} after {delay:.1} s"));
+                self.note(run.scenario.name, &format!("{what} after {delay:.1} s"));
             }
         }
         Ok(())
     }
 
     /// Waits until people hear of what they could not be told while it began.
-    fn told_late(&self, expected: &Expected, mark: &inbox::Mark) -> Result<(), String> {
+    fn told_late(&self, expected: &Expected, mark: &inbox::Mark, ways: &[inbox::Way]) -> Result<(), String> {
         let limit = self.scaled(Duration::from_mins(10));
-        for way in [inbox::Way::Slack, inbox::Way::Mail] {
+        for way in ways {
             self.wait(&format!("{} {way}, late", expected.alert), limit, || {
                 way.firing(&self.stack, expected, mark)
             })?;
@@ -230,4 +318,11 @@ impl Drill {
         let firing = self.stack.promql(&inbox::firing(expected))?;
         if firing.is_empty() { Ok(()) } else { Err(format!("{} fires already", expected.alert)) }
     }
+}
+
+type Failed = Mutex<Vec<(&'static str, String)>>;
+
+/// A thread that has panicked has said so; its drill's fault was switched off as it went.
+fn end(rest: ScopedJoinHandle<'_, ()>) {
+    let _ = rest.join();
 }

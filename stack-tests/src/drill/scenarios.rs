@@ -5,13 +5,23 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Drill, Expected, Seen,
+    Drill, Expected, Seen, calm,
     faults::{self, Fault},
-    inbox::Mark,
+    inbox::{Mark, Way},
     traffic::Traffic,
 };
 
 type Afterwards = fn(&Drill, &Mark) -> Result<(), String>;
+
+/// What of Prometheus' files is another while a fault is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changes {
+    Nothing,
+    /// Targets, rules, settings.
+    Configuration,
+    /// The limits, beyond which what is well then is. The machine may have given reason for such an alert before.
+    Limits,
+}
 
 /// A fault, and the alerts that must come of it.
 pub struct Scenario {
@@ -21,8 +31,12 @@ pub struct Scenario {
     pub alerts: &'static [Expected],
     /// The service without which there is nothing to break.
     pub service: Option<&'static str>,
-    /// Whether it changes files that only a stack of `FAST=1` has.
-    pub generated: bool,
+    /// What it changes in Prometheus' files, of which only a stack of `FAST=1` has generated ones.
+    pub(super) changes: Changes,
+    /// Whether its fault has passed once it was brought about, so that the next in the lane need not wait for people to be told.
+    pub(super) momentary: bool,
+    /// Whether the end of its alerts, which look back far, disturbs nobody and is not waited for before the next phase.
+    pub(super) lingers: bool,
     /// How long the slowest of its alerts takes with the real rules, and to end.
     pub(super) begins: Duration,
     pub(super) ends: Duration,
@@ -37,18 +51,31 @@ const fn minutes(minutes: u64) -> Duration {
 }
 
 const fn critical(alert: &'static str) -> Expected {
-    Expected { alert, severity: "critical", seen: Seen::Notified }
+    Expected { alert, severity: "critical", seen: Seen::Notified, within: None }
 }
 
-const fn warning(alert: &'static str) -> Expected {
-    Expected { alert, severity: "warning", seen: Seen::Notified }
+pub(super) const fn warning(alert: &'static str) -> Expected {
+    Expected { severity: "warning", ..critical(alert) }
+}
+
+impl Expected {
+    const fn seen(self, seen: Seen) -> Self {
+        Self { seen, ..self }
+    }
+
+    /// With the real rules.
+    const fn within(self, bound: Duration) -> Self {
+        Self { within: Some(bound), ..self }
+    }
 }
 
 const PLAIN: Scenario = Scenario {
     name: "",
     alerts: &[],
     service: None,
-    generated: false,
+    changes: Changes::Nothing,
+    momentary: false,
+    lingers: false,
     begins: minutes(5),
     ends: minutes(15),
     fault: |_| Err("no fault".into()),
@@ -56,21 +83,28 @@ const PLAIN: Scenario = Scenario {
     afterwards: None,
 };
 
-const COST: Scenario = Scenario {
+pub(super) const CALM: Scenario =
+    Scenario { name: "calm", service: Some("load"), fault: calm::an_hour, ..PLAIN };
+
+/// The ends of the day's budgets are not waited for: the one looks back over 24 hours (72 minutes on a fast stack), the other's
+/// day is the calendar's, at any speed of the rules.
+pub(super) const COST: Scenario = Scenario {
     name: "cost",
     alerts: &[
-        critical("HighAPICost"),
-        Expected { alert: "DailyBudgetExceeded", severity: "critical", seen: Seen::NotifiedOnce },
-        Expected { alert: "TenantOverBudget", severity: "warning", seen: Seen::NotifiedOnce },
-        Expected { alert: "CostBudgetBurn", severity: "warning", seen: Seen::Silenced("HighAPICost") },
+        critical("HighAPICost").within(Duration::from_mins(1)),
+        critical("DailyBudgetExceeded").seen(Seen::NotifiedOnce),
+        warning("TenantOverBudget").seen(Seen::NotifiedOnce),
+        warning("CostBudgetBurn").seen(Seen::Silenced("HighAPICost")),
     ],
+    momentary: true,
+    lingers: true,
     begins: minutes(25),
     ends: minutes(75),
     fault: faults::spending,
     ..PLAIN
 };
 
-const SLOW: Scenario = Scenario {
+pub(super) const SLOW: Scenario = Scenario {
     name: "slow",
     alerts: &[warning("SlowRequests"), critical("LatencyBudgetBurn"), warning("LowCacheHitRate")],
     begins: minutes(90),
@@ -80,17 +114,18 @@ const SLOW: Scenario = Scenario {
     ..PLAIN
 };
 
-const TENANT: Scenario = Scenario {
+pub(super) const TENANT: Scenario = Scenario {
     name: "one-tenant",
     alerts: &[critical("ErrorBudgetBurn"), warning("TenantHighErrorRate")],
     begins: minutes(30),
     ends: minutes(60),
+    lingers: true,
     fault: |drill| faults::all_but_known(drill, "acme"),
     traffic: Traffic::OneAmongMany { one: "hooli", many: "acme" },
     ..PLAIN
 };
 
-const ERRORS: Scenario = Scenario {
+pub(super) const ERRORS: Scenario = Scenario {
     name: "errors",
     alerts: &[critical("HighErrorRate")],
     begins: minutes(15),
@@ -99,7 +134,7 @@ const ERRORS: Scenario = Scenario {
     ..PLAIN
 };
 
-const CONNECTIONS: Scenario = Scenario {
+pub(super) const CONNECTIONS: Scenario = Scenario {
     name: "connections",
     alerts: &[warning("HighActiveConnections")],
     begins: minutes(10),
@@ -107,15 +142,17 @@ const CONNECTIONS: Scenario = Scenario {
     ..PLAIN
 };
 
-const COMPLIANCE: Scenario = Scenario {
+pub(super) const COMPLIANCE: Scenario = Scenario {
     name: "compliance",
     alerts: &[warning("ComplianceViolations")],
     ends: minutes(75),
+    momentary: true,
+    lingers: true,
     fault: faults::violations,
     ..PLAIN
 };
 
-const ACCURACY: Scenario = Scenario {
+pub(super) const ACCURACY: Scenario = Scenario {
     name: "accuracy",
     alerts: &[warning("LowAnswerAccuracy")],
     service: Some("pushgateway"),
@@ -123,53 +160,53 @@ const ACCURACY: Scenario = Scenario {
     ..PLAIN
 };
 
-const SECOND: Scenario = Scenario {
+pub(super) const SECOND: Scenario = Scenario {
     name: "second-agent",
     alerts: &[warning("LogLinesDropped"), critical("AuditEventsLost"), warning("UnpricedModelCalls")],
-    generated: true,
+    changes: Changes::Configuration,
     begins: minutes(60),
     ends: minutes(75),
+    lingers: true,
     fault: faults::second_agent,
     ..PLAIN
 };
 
-const DOWN: Scenario = Scenario {
+pub(super) const DOWN: Scenario = Scenario {
     name: "down",
-    alerts: &[critical("AgentDown")],
+    alerts: &[critical("AgentDown").within(Duration::from_secs(150))],
     fault: |drill| faults::stopped(drill, "example-agent"),
     ..PLAIN
 };
 
-const ABSENT: Scenario = Scenario {
+pub(super) const ABSENT: Scenario = Scenario {
     name: "absent",
     alerts: &[critical("AgentAbsent")],
-    generated: true,
+    changes: Changes::Configuration,
     begins: minutes(10),
     fault: faults::no_target,
     ..PLAIN
 };
 
-const CRASHES: Scenario = Scenario {
+pub(super) const CRASHES: Scenario = Scenario {
     name: "crashes",
     alerts: &[warning("AgentRestartsOften")],
     ends: minutes(45),
+    momentary: true,
+    lingers: true,
     fault: faults::crashes,
     ..PLAIN
 };
 
-const JAEGER: Scenario = Scenario {
+pub(super) const JAEGER: Scenario = Scenario {
     name: "jaeger",
-    alerts: &[
-        warning("JaegerDown"),
-        Expected { alert: "SpansDropped", severity: "warning", seen: Seen::Silenced("JaegerDown") },
-    ],
+    alerts: &[warning("JaegerDown"), warning("SpansDropped").seen(Seen::Silenced("JaegerDown"))],
     service: Some("jaeger"),
     begins: minutes(15),
     fault: |drill| faults::stopped(drill, "jaeger"),
     ..PLAIN
 };
 
-const GRAFANA: Scenario = Scenario {
+pub(super) const GRAFANA: Scenario = Scenario {
     name: "grafana",
     alerts: &[warning("GrafanaDown")],
     service: Some("grafana"),
@@ -178,7 +215,7 @@ const GRAFANA: Scenario = Scenario {
     ..PLAIN
 };
 
-const PUSHGATEWAY: Scenario = Scenario {
+pub(super) const PUSHGATEWAY: Scenario = Scenario {
     name: "pushgateway",
     alerts: &[warning("PushgatewayDown")],
     service: Some("pushgateway"),
@@ -187,7 +224,7 @@ const PUSHGATEWAY: Scenario = Scenario {
     ..PLAIN
 };
 
-const TARGET: Scenario = Scenario {
+pub(super) const TARGET: Scenario = Scenario {
     name: "target",
     alerts: &[warning("TargetDown")],
     service: Some("node-exporter"),
@@ -196,47 +233,50 @@ const TARGET: Scenario = Scenario {
     ..PLAIN
 };
 
-const RULE: Scenario = Scenario {
+pub(super) const RULE: Scenario = Scenario {
     name: "rule",
     alerts: &[critical("RuleFailures")],
-    generated: true,
+    changes: Changes::Configuration,
     begins: minutes(15),
     fault: faults::bad_rule,
     ..PLAIN
 };
 
-const CONFIG: Scenario = Scenario {
+pub(super) const CONFIG: Scenario = Scenario {
     name: "config",
     alerts: &[warning("ConfigReloadFailed")],
-    generated: true,
+    changes: Changes::Configuration,
     begins: minutes(15),
     fault: faults::bad_config,
     ..PLAIN
 };
 
-/// Slack down during an alert: the mailbox hears of both, and Slack of both once it is back.
-const SLACK: Scenario = Scenario {
+/// Slack down during alerts: the mailbox hears of both, and Slack of what it missed, and of their end, once it is back.
+pub(super) const SLACK: Scenario = Scenario {
     name: "slack",
-    alerts: &[Expected { alert: "NotificationsFail", severity: "critical", seen: Seen::NotifiedByMail }],
+    alerts: &[
+        critical("NotificationsFail").seen(Seen::NotifiedByMail),
+        warning("LowAnswerAccuracy").seen(Seen::NotifiedByMail),
+    ],
+    service: Some("pushgateway"),
     begins: minutes(15),
     fault: faults::no_slack,
     ..PLAIN
 };
 
 /// Alertmanager down during an alert: delivered once it is back, and over after that.
-const ALERTMANAGER: Scenario = Scenario {
+pub(super) const ALERTMANAGER: Scenario = Scenario {
     name: "alertmanager",
-    alerts: &[Expected { alert: "AlertsNotSent", severity: "critical", seen: Seen::Late }],
+    alerts: &[critical("AlertsNotSent").seen(Seen::Late)],
     begins: minutes(15),
     fault: |drill| faults::stopped(drill, "alertmanager"),
     afterwards: Some(|drill, mark| {
-        let expected = critical("AlertsNotSent");
-        drill.told_late(&expected, mark)
+        drill.told_late(&critical("AlertsNotSent"), mark, &[Way::Slack, Way::Mail])
     }),
     ..PLAIN
 };
 
-const ELASTICSEARCH: Scenario = Scenario {
+pub(super) const ELASTICSEARCH: Scenario = Scenario {
     name: "elasticsearch",
     alerts: &[critical("ElasticsearchDown")],
     service: Some("elasticsearch"),
@@ -246,7 +286,46 @@ const ELASTICSEARCH: Scenario = Scenario {
     ..PLAIN
 };
 
-const LOGSTASH: Scenario = Scenario {
+pub(super) const RED: Scenario = Scenario {
+    name: "red",
+    alerts: &[critical("ElasticsearchRed")],
+    service: Some("elasticsearch"),
+    begins: minutes(10),
+    fault: faults::no_primary,
+    ..PLAIN
+};
+
+pub(super) const AUDIT_GAP: Scenario = Scenario {
+    name: "audit-gap",
+    alerts: &[critical("AuditTrailGap")],
+    service: Some("log-watch"),
+    begins: minutes(15),
+    fault: faults::audit_gap,
+    ..PLAIN
+};
+
+pub(super) const UNUSABLE: Scenario = Scenario {
+    name: "unusable-lines",
+    alerts: &[warning("LogLinesUnusable")],
+    service: Some("log-watch"),
+    begins: minutes(10),
+    fault: faults::unusable_lines,
+    ..PLAIN
+};
+
+pub(super) const UNSHIPPED: Scenario = Scenario {
+    name: "unshipped",
+    alerts: &[warning("LogsStale"), warning("LogLinesMissing")],
+    service: Some("log-watch"),
+    changes: Changes::Configuration,
+    // Two minutes of age are two minutes on a fast stack too.
+    begins: minutes(60),
+    ends: minutes(30),
+    fault: faults::unshipped,
+    ..PLAIN
+};
+
+pub(super) const LOGSTASH: Scenario = Scenario {
     name: "logstash",
     alerts: &[warning("LogstashDown")],
     service: Some("logstash"),
@@ -256,24 +335,37 @@ const LOGSTASH: Scenario = Scenario {
     ..PLAIN
 };
 
-/// All of them, in phases: those in the lanes of one phase leave each other alone.
-pub fn all() -> Vec<Vec<Vec<&'static Scenario>>> {
-    vec![
-        vec![
-            // They share the agent's faults, and the cache's rate.
-            vec![&COST, &SLOW, &TENANT, &ERRORS],
-            vec![&CONNECTIONS],
-            vec![&COMPLIANCE],
-            vec![&JAEGER],
-            vec![&ACCURACY, &PUSHGATEWAY],
-            vec![&GRAFANA],
-            vec![&TARGET],
-            vec![&SECOND],
-            vec![&RULE, &CONFIG],
-        ],
-        vec![vec![&DOWN, &ABSENT, &CRASHES]],
-        vec![vec![&SLACK]],
-        vec![vec![&ALERTMANAGER]],
-        vec![vec![&LOGSTASH, &ELASTICSEARCH]],
-    ]
-}
+pub(super) const LOGSTASH_QUEUE: Scenario = Scenario {
+    name: "logstash-queue",
+    alerts: &[warning("LogstashQueueFull")],
+    service: Some("logstash"),
+    changes: Changes::Limits,
+    begins: minutes(15),
+    fault: |drill| faults::limits(drill, &[("logstash_queue_ratio", "-1")]),
+    ..PLAIN
+};
+
+/// The machine is as it is; the limits are not.
+pub(super) const MACHINE: Scenario = Scenario {
+    name: "machine",
+    alerts: &[critical("HostDiskFillsUp"), warning("HostMemoryLow"), warning("HostClockSkew")],
+    service: Some("node-exporter"),
+    changes: Changes::Limits,
+    begins: minutes(20),
+    fault: |drill| {
+        let limits =
+            [("disk_free_ratio", "1.01"), ("memory_available_ratio", "1.01"), ("clock_skew_seconds", "-1")];
+        faults::limits(drill, &limits)
+    },
+    ..PLAIN
+};
+
+pub(super) const ELASTICSEARCH_DISK: Scenario = Scenario {
+    name: "elasticsearch-disk",
+    alerts: &[warning("ElasticsearchDiskLow")],
+    service: Some("elasticsearch-exporter"),
+    changes: Changes::Limits,
+    begins: minutes(25),
+    fault: |drill| faults::limits(drill, &[("elasticsearch_disk_free_ratio", "1.01")]),
+    ..PLAIN
+};

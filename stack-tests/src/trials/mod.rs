@@ -4,6 +4,7 @@ mod alerts;
 mod answers;
 mod backup;
 mod dashboards;
+mod drills;
 mod elasticsearch;
 mod faults;
 mod grafana;
@@ -65,6 +66,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         alerts::CASES,
         notifications::CASES,
         logs::CASES,
+        drills::CASES,
         faults::CASES,
         backup::CASES,
     ]

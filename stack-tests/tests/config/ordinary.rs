@@ -114,6 +114,7 @@ fn hour(seed: u64, hits: f64) -> Series {
         }
         parts(&mut series, &mut dice, n);
         host(&mut series, &mut dice, n);
+        log_path(&mut series, &mut dice, n);
     }
     series
 }
@@ -160,6 +161,8 @@ fn parts(series: &mut Series, dice: &mut Dice, n: usize) {
         ("prometheus", "localhost:9090"),
         ("alertmanager", "alertmanager:9093"),
         ("node-exporter", "node-exporter:9100"),
+        ("log-watch", "log-watch:9598"),
+        ("elasticsearch-exporter", "elasticsearch-exporter:9114"),
     ] {
         let up = dice.unit() > 0.003;
         series.push(format!(r#"up{{job="{job}", instance="{instance}"}}"#), f64::from(u8::from(up)));
@@ -192,6 +195,38 @@ fn host(series: &mut Series, dice: &mut Dice, n: usize) {
     series.push(format!("node_filesystem_size_bytes{{{disk}}}"), 100.0);
     let late = 0.05 * dice.unit();
     series.push(format!("node_time_seconds{{{host}}}"), STEP * n as f64 + late);
+}
+
+/// Lines on their way, some late, an event that overtakes another, and a search that Elasticsearch does not answer in time.
+fn log_path(series: &mut Series, dice: &mut Dice, n: usize) {
+    let watch = r#"job="log-watch", instance="log-watch:9598""#;
+    series.push(format!("log_watch_shipping{{{watch}}}"), 1.0);
+    series.push(
+        format!(r#"log_watch_source_up{{{watch}, source="elasticsearch"}}"#),
+        f64::from(u8::from(n != 110)),
+    );
+    series.push(format!(r#"log_watch_source_up{{{watch}, source="logstash"}}"#), 1.0);
+    let overtaken = f64::from(u8::from(dice.unit() < 0.1));
+    series.push(format!("log_audit_events_missing{{{watch}}}"), overtaken);
+    for stream in ["app", "audit"] {
+        let age = 2.0 + 8.0 * dice.unit();
+        let newest = format!(r#"log_newest_line_timestamp_seconds{{{watch}, stream="{stream}"}}"#);
+        series.push(newest, STEP * n as f64 - age);
+        let late = f64::from(u8::from(dice.unit() < 0.1));
+        series.push(format!(r#"log_lines_missing{{{watch}, stream="{stream}"}}"#), late);
+        series.push(format!(r#"log_lines_unusable{{{watch}, stream="{stream}", reason="unparsed"}}"#), 0.0);
+        let written = format!(
+            r#"agent_log_lines_written_total{{job="example-agent", instance="a:8000", stream="{stream}"}}"#
+        );
+        series.count(written, f64::from(dice.poisson(4.0 * STEP)));
+    }
+    let pipeline = format!(r#"{watch}, pipeline="agent-logs""#);
+    series.push(format!("logstash_queue_bytes{{{pipeline}}}"), 5.0 + 20.0 * dice.unit());
+    series.push(format!("logstash_queue_limit_bytes{{{pipeline}}}"), 100.0);
+    let node = r#"job="elasticsearch-exporter", name="node", cluster="kit""#;
+    series.push(format!(r#"elasticsearch_cluster_health_status{{{node}, color="red"}}"#), 0.0);
+    series.push(format!("elasticsearch_filesystem_data_available_bytes{{{node}}}"), 40.0);
+    series.push(format!("elasticsearch_filesystem_data_size_bytes{{{node}}}"), 100.0);
 }
 
 fn is_quiet(promtool: &Tool, folder: &Path, preset: &str, series: &Series) -> Result<(), String> {

@@ -8,7 +8,7 @@ use std::{
 
 use libtest_mimic::Trial;
 use regex::Regex;
-use stack_tests::tools::Tool;
+use stack_tests::{drill, tools::Tool};
 
 use crate::{Checker, ensure, files, rules, scaled, stem, trial};
 
@@ -51,6 +51,7 @@ pub(crate) fn trials(repository: &Path, promtool: &Checker) -> Vec<Trial> {
         own("every_alert_links_to_a_dashboard_that_is_there", alerts_have_dashboards),
         own("every_alert_names_its_team", alerts_have_teams),
         own("the_page_has_every_alert_as_it_is", page_has_alerts),
+        own("every_alert_is_drilled_or_the_page_says_why_not", alerts_are_drilled),
     ]);
     trials
 }
@@ -216,4 +217,26 @@ fn page_has_alerts(repository: &Path) -> Result<(), String> {
     ensure(rows.len() == wanted.len(), || {
         format!("docs/alerts.md has {} rows for {} alerts", rows.len(), wanted.len())
     })
+}
+
+/// Each alert belongs to a scenario, or to those of which `docs/alerts.md` says why it does not.
+fn alerts_are_drilled(repository: &Path) -> Result<(), String> {
+    let alerts: BTreeSet<_> = rules::alerts(repository)?.into_iter().map(|alert| alert.name).collect();
+    let phases = drill::all();
+    let scenarios = phases.iter().flat_map(|phase| &phase.lanes).flatten();
+    let drilled: BTreeSet<_> =
+        scenarios.flat_map(|scenario| scenario.alerts).map(|expected| expected.alert.to_owned()).collect();
+    let not: BTreeSet<_> = drill::NOT_DRILLED.iter().map(|(alert, _)| (*alert).to_owned()).collect();
+    let both: Vec<_> = drilled.intersection(&not).collect();
+    let covered: BTreeSet<_> = drilled.union(&not).cloned().collect();
+    let different: Vec<_> = covered.symmetric_difference(&alerts).collect();
+    ensure(both.is_empty() && different.is_empty(), || {
+        format!("neither drilled nor excused, or no alert: {different:?}; both: {both:?}")
+    })?;
+    let page = crate::read(&repository.join("docs/alerts.md"))?;
+    for (alert, why) in drill::NOT_DRILLED {
+        let line = format!("- {alert}: {why}.\n");
+        ensure(page.contains(&line), || format!("docs/alerts.md lacks the line {line}"))?;
+    }
+    Ok(())
 }

@@ -105,6 +105,10 @@ fn moved(document: &Document, shift: Duration, run: &str) -> Result<Document, St
             id.push_str(run);
         }
     }
+    // The cases are no whole run of an agent: each line a run of its own, so that no number is missing between two.
+    if source["boot_id"].is_string() {
+        source["boot_id"] = json!(format!("{run}-{}", document.id));
+    }
     source["@timestamp"] = json!(time);
     let index = day.replace(&document.index, time[..10].replace('-', ".")).into_owned();
     Ok(Document { id: format!("{run}-{}", document.id), index, source })

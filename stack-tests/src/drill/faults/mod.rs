@@ -1,10 +1,13 @@
 //! What a drill breaks, each with how it is made whole again.
 
+mod configuration;
+mod log_path;
+mod second_agent;
+
 use std::{
-    fs, io,
+    io,
     io::Read as _,
     net::TcpStream,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,14 +16,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use super::{Drill, pipeline::Pipeline, traffic::KNOWN};
+use super::{
+    Drill,
+    inbox::{Mark, Way},
+    scenarios::warning,
+    traffic::KNOWN,
+};
 use crate::{
     clients::{client, send},
     containers::Containers,
     stack::Stack,
 };
+
+pub(super) use configuration::{bad_config, bad_rule, limits, no_target};
+pub(super) use log_path::{audit_gap, no_primary, unshipped, unusable_lines};
+pub(super) use second_agent::second_agent;
 
 type Off<'d> = Box<dyn FnOnce() -> Result<(), String> + Send + 'd>;
 
@@ -32,6 +45,11 @@ pub(super) struct Fault<'d> {
 impl<'d> Fault<'d> {
     fn new(off: impl FnOnce() -> Result<(), String> + Send + 'd) -> Self {
         Self { off: Some(Box::new(off)) }
+    }
+
+    /// Nothing that would have to be made whole.
+    pub(super) fn none() -> Self {
+        Self { off: None }
     }
 
     /// Makes it whole, and says whether that has worked.
@@ -120,40 +138,57 @@ pub(super) fn crashes(drill: &Drill) -> Result<Fault<'_>, String> {
             if (seen - started).abs() < 0.01 { Ok(()) } else { Err(format!("{seen}, not {started}")) }
         })?;
     }
-    Ok(Fault::new(|| Ok(())))
+    Ok(Fault::none())
 }
 
 /// More connections to the agent than an instance should have, held open. The agent closes those that ask nothing for ten
-/// seconds, so they are opened one after the other, never all at once, and each is replaced as it goes.
+/// seconds, so they are opened some at a time, never all at once, and each is replaced as it goes. By several threads, because
+/// on a busy machine one would open them more slowly than they go.
 pub(super) fn connections(drill: &Drill) -> Result<Fault<'_>, String> {
-    const CONNECTIONS: usize = 1_300;
-    const AT_ONCE: usize = 60;
+    const HOLDERS: usize = 8;
+    const EACH: usize = 200;
+    const AT_ONCE: usize = 20;
+    allow_open_files((HOLDERS * EACH) as u64 + 200)?;
     let address = drill.stack.agent.trim_start_matches("http://").to_owned();
     let connect = move || -> io::Result<TcpStream> {
         let stream = TcpStream::connect(&address)?;
         stream.set_nonblocking(true)?;
         Ok(stream)
     };
-    let mut held = vec![connect().map_err(|e| format!("cannot connect to the agent: {e}"))?];
+    connect().map_err(|e| format!("cannot connect to the agent: {e}"))?;
     let done = Arc::new(AtomicBool::new(false));
-    let holder = {
-        let done = Arc::clone(&done);
+    let hold = |_| {
+        let (done, connect) = (Arc::clone(&done), connect.clone());
         thread::spawn(move || {
+            let mut held = Vec::new();
             while !done.load(Ordering::Relaxed) {
                 // Nothing to read yet: it is open.
                 held.retain_mut(|stream: &mut TcpStream| {
                     stream.read(&mut [0; 64]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
                 });
-                let missing = CONNECTIONS.saturating_sub(held.len()).min(AT_ONCE);
+                let missing = EACH.saturating_sub(held.len()).min(AT_ONCE);
                 held.extend((0..missing).filter_map(|_| connect().ok()));
                 thread::sleep(Duration::from_millis(200));
             }
         })
     };
+    let holders: Vec<_> = (0..HOLDERS).map(hold).collect();
     Ok(Fault::new(move || {
         done.store(true, Ordering::Relaxed);
-        holder.join().map_err(|_| "the connections' thread has panicked".into())
+        let ended =
+            holders.into_iter().map(|holder| holder.join().map_err(|_| "a holder has panicked".into()));
+        ended.collect()
     }))
+}
+
+/// Raises what this process may have open at a time: many systems begin with 1024, or 256.
+fn allow_open_files(files: u64) -> Result<(), String> {
+    let limit = |e| format!("the limit of open files: {e}");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(limit)?;
+    if hard < files {
+        return Err(format!("this needs {files} open files, and {hard} are allowed: see `ulimit -Hn`"));
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(files), hard).map_err(limit)
 }
 
 /// What spends the money of two days within seconds: answers a hundred thousand times as long, for the tenant with the
@@ -164,6 +199,9 @@ pub(super) fn spending(drill: &Drill) -> Result<Fault<'_>, String> {
     let mut spent = 0.0;
     let end = Instant::now() + Duration::from_mins(2);
     while spent < USD {
+        if drill.is_ended() {
+            return Err("broken off".into());
+        }
         if Instant::now() > end {
             return Err(format!("only {spent} USD spent within two minutes"));
         }
@@ -172,7 +210,7 @@ pub(super) fn spending(drill: &Drill) -> Result<Fault<'_>, String> {
         spent += answer.json().ok().and_then(|body| body["cost_usd"].as_f64()).unwrap_or(0.0);
     }
     fault.off()?;
-    Ok(Fault::new(|| Ok(())))
+    Ok(Fault::none())
 }
 
 /// A result of the evaluation that is too low.
@@ -196,160 +234,55 @@ pub(super) fn violations(drill: &Drill) -> Result<Fault<'_>, String> {
     for n in 0..12 {
         drill.stack.query("hooli", &format!("Any insider tip on number {n}?"))?;
     }
-    Ok(Fault::new(|| Ok(())))
+    Ok(Fault::none())
 }
 
-/// Where a folder or file of Prometheus' container comes from. Only what `make up` has generated is touched.
-fn generated(drill: &Drill, inside: &str) -> Result<PathBuf, String> {
-    let inspect = containers(&drill.stack)?.inspect("prometheus")?;
-    let mounts = inspect["Mounts"].as_array().into_iter().flatten();
-    let source = mounts.filter(|m| m["Destination"] == inside).find_map(|m| m["Source"].as_str());
-    let source = PathBuf::from(source.ok_or(format!("Prometheus has no {inside}"))?);
-    if source.components().any(|part| part.as_os_str() == ".kit") {
-        Ok(source)
-    } else {
-        Err(format!("{} is no generated file: this needs a stack of FAST=1 make up", source.display()))
-    }
-}
-
-fn reload(drill: &Drill) -> Result<(), String> {
-    let id = containers(&drill.stack)?.id("prometheus")?;
-    Containers::docker(&["kill", "--signal", "HUP", &id]).map(drop)
-}
-
-/// A file of Prometheus' configuration with another content.
-fn changed<'d>(drill: &'d Drill, path: PathBuf, content: &str, reloads: bool) -> Result<Fault<'d>, String> {
-    let at = |e: io::Error| format!("{}: {e}", path.display());
-    let before = match fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(at(e)),
-    };
-    // In place: the container may have this very file mounted.
-    fs::write(&path, content).map_err(at)?;
-    let off = Fault::new(move || {
-        match before {
-            Some(text) => fs::write(&path, text),
-            None => fs::remove_file(&path),
-        }
-        .map_err(|e| format!("{}: {e}", path.display()))?;
-        if reloads { reload(drill) } else { Ok(()) }
-    });
-    if reloads {
-        reload(drill)?;
-    }
-    Ok(off)
-}
-
-/// The agent's target is taken away.
-pub(super) fn no_target(drill: &Drill) -> Result<Fault<'_>, String> {
-    let file = generated(drill, "/etc/prometheus/targets")?.join("example-agent.yml");
-    changed(drill, file, "[]\n", false)
-}
-
-/// A rule that can be loaded, but not evaluated.
-pub(super) fn bad_rule(drill: &Drill) -> Result<Fault<'_>, String> {
-    let file = generated(drill, "/etc/prometheus/rules")?.join("drill.yml");
-    let rule = "groups: [{name: drill, rules: [{record: 'drill:up:product', expr: 'up * on () up'}]}]\n";
-    changed(drill, file, rule, true)
-}
-
-/// A configuration that Prometheus refuses.
-pub(super) fn bad_config(drill: &Drill) -> Result<Fault<'_>, String> {
-    let file = generated(drill, "/etc/prometheus/prometheus.yml")?;
-    let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-    changed(drill, file, &format!("{text}\nno_such_setting: 1\n"), true)
-}
-
-/// Slack is down, while there is something to tell.
+/// Slack is down, while there is something to tell. What it missed must be there once it is back.
 pub(super) fn no_slack(drill: &Drill) -> Result<Fault<'_>, String> {
+    let mark = Mark::set(&drill.stack)?;
     let slack = stopped(drill, "simulators-slack")?;
     let cause = accuracy(drill)?;
     Ok(Fault::new(move || {
-        let back = slack.off();
-        cause.off().and(back)
+        let missed =
+            slack.off().and_then(|()| drill.told_late(&warning("LowAnswerAccuracy"), &mark, &[Way::Slack]));
+        cause.off().and(missed)
     }))
 }
 
-/// A second agent whose log disk is tiny and whose price file has no price, busy with questions it refuses.
-pub(super) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String> {
-    const NAME: &str = "drill-agent";
-    const SELDOM: Duration = Duration::from_secs(20);
+/// A container in the image and the network of a service, known there as `name`, until this is dropped.
+pub(super) fn beside<'d>(
+    drill: &'d Drill,
+    service: &str,
+    name: &str,
+    options: &[&str],
+    command: &[&str],
+) -> Result<Fault<'d>, String> {
     let containers = containers(&drill.stack)?;
-    let targets = generated(drill, "/etc/prometheus/targets")?.join("example-agent.yml");
-    let prices = targets.with_file_name("drill-prices.toml");
-    let text = "as_of = \"2026-11-01\"\n[models.another]\ninput = 1.0\noutput = 1.0\n";
-    fs::write(&prices, text).map_err(|e| format!("{}: {e}", prices.display()))?;
-    let inspect = containers.inspect("example-agent")?;
-    let image = inspect["Config"]["Image"].as_str().unwrap_or_default();
+    let inspect = containers.inspect(service)?;
+    let image = inspect["Config"]["Image"].as_str().ok_or(format!("{service} has no image"))?;
     let networks = inspect["NetworkSettings"]["Networks"].as_object().and_then(|n| n.keys().next());
-    let network = networks.ok_or("the agent is on no network")?;
-    let mount = format!("--volume={}:/prices.toml:ro", prices.display());
-    let _ = Containers::docker(&["rm", "--force", NAME]);
-    Containers::docker(&[
+    let network = networks.ok_or(format!("{service} is on no network"))?;
+    let container = container_of(drill, name)?;
+    // Of a drill that was killed.
+    let _ = Containers::docker(&["rm", "--force", &container]);
+    let fixed = [
         "run",
         "--detach",
+        "--read-only",
         "--name",
-        NAME,
+        &container,
         "--network",
         network,
-        "--read-only",
-        "--env=AGENT_API_ADDR=0.0.0.0:8080",
-        "--env=AGENT_ADMIN_ADDR=0.0.0.0:8000",
-        "--env=AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1",
-        "--env=AGENT_LOG_DIR=/var/log/agent",
-        "--env=AGENT_PRICES_FILE=/prices.toml",
-        "--tmpfs=/var/log/agent:size=16k,mode=1777",
-        "--publish=127.0.0.1::8080",
-        &mount,
-        image,
-    ])?;
-    let container = Fault::new(move || {
-        let _ = fs::remove_file(&prices);
-        Containers::docker(&["rm", "--force", NAME]).map(drop)
-    });
-    let port = Containers::docker(&["port", NAME, "8080"])?;
-    let url = format!("http://{}", port.lines().next().unwrap_or_default());
-    // A job of its own: its requests must not count among the other's.
-    let first = fs::read_to_string(&targets).map_err(|e| format!("{}: {e}", targets.display()))?;
-    let both = format!("{first}- {{ targets: [\"drill-agent:8000\"], labels: {{ job: drill-agent }} }}\n");
-    let target = changed(drill, targets, &both, false)?;
-    let done = Arc::new(AtomicBool::new(false));
-    // Some ask what is refused, and fill the logs; one what is answered, too seldom to bring other alerts about.
-    let caller = |tenant: &'static str, times: usize, pause: Duration| {
-        let (done, url) = (Arc::clone(&done), url.clone());
-        thread::spawn(move || {
-            while !done.load(Ordering::Relaxed) {
-                let question =
-                    json!({"tenant_id": tenant, "query": format!("What is {}?", uuid::Uuid::new_v4())});
-                let mut pipeline = Pipeline::of(&url, &question);
-                while !done.load(Ordering::Relaxed) && pipeline.ask(times).is_ok() && times > 1 {}
-                // Not there yet, or asked.
-                let asked = Instant::now();
-                while !done.load(Ordering::Relaxed) && asked.elapsed() < pause {
-                    thread::sleep(Duration::from_millis(100));
-                }
-            }
-        })
-    };
-    let callers = [
-        caller("acme", 1, SELDOM),
-        caller("nobody", 100, Duration::from_millis(500)),
-        caller("nobody", 100, Duration::from_millis(500)),
+        "--network-alias",
+        name,
     ];
-    Ok(Fault::new(move || {
-        done.store(true, Ordering::Relaxed);
-        for caller in callers {
-            caller.join().map_err(|_| "a caller has panicked")?;
-        }
-        // First the target, so that nobody takes the end of the drill for a fault.
-        target.off()?;
-        let gone = drill.wait("the second agent's target gone", Duration::from_mins(6), || {
-            let up = drill.stack.promql("up{instance=\"drill-agent:8000\"}")?;
-            if up.is_empty() { Ok(()) } else { Err("still scraped".into()) }
-        });
-        container.off().and(gone)
-    }))
+    Containers::docker(&[&fixed, options, &[image], command].concat())?;
+    Ok(Fault::new(move || Containers::docker(&["rm", "--force", &container]).map(drop)))
+}
+
+/// What a container beside the stack is called: several stacks may be drilled at a time.
+fn container_of(drill: &Drill, name: &str) -> Result<String, String> {
+    Ok(format!("{}-{name}", containers(&drill.stack)?.project()))
 }
 
 #[cfg(test)]

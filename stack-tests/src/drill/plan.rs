@@ -1,0 +1,57 @@
+//! What is drilled in which order, and what is not.
+
+use super::scenarios::{
+    ABSENT, ACCURACY, ALERTMANAGER, AUDIT_GAP, CALM, COMPLIANCE, CONFIG, CONNECTIONS, COST, CRASHES, DOWN,
+    ELASTICSEARCH, ELASTICSEARCH_DISK, ERRORS, GRAFANA, JAEGER, LOGSTASH, LOGSTASH_QUEUE, MACHINE,
+    PUSHGATEWAY, RED, RULE, SECOND, SLACK, SLOW, Scenario, TARGET, TENANT, UNSHIPPED, UNUSABLE,
+};
+
+/// The alerts that no scenario brings about, and why. A test holds these and the scenarios' against the rules.
+pub const NOT_DRILLED: [(&str, &str); 4] = [
+    ("HostCpuSaturated", "whether more wants to run than there are processors is the machine's affair"),
+    (
+        "JaegerRefusesSpans",
+        "Jaeger hands spans to Elasticsearch without waiting, and takes all that fit its memory",
+    ),
+    (
+        "StaleAnswerAccuracy",
+        "an evaluation that is a day late takes a day, or an hour and a quarter on a fast stack",
+    ),
+    ("Watchdog", "it always fires: the scenario `calm` sees it do so"),
+];
+
+/// What is run one after the other, or side by side.
+pub struct Phase<T = &'static Scenario> {
+    /// Side by side, each one after the other.
+    pub lanes: Vec<Vec<T>>,
+    /// Whether it begins when all that was before is over: it takes away what others are told by.
+    pub alone: bool,
+}
+
+/// All of them, in phases: those in the lanes of one phase leave each other alone. The calm hour comes first, because the day's
+/// budgets are overrun afterwards; what is slow or fails must be much of an hour's requests, so it comes when the calm hour is past.
+pub fn all() -> Vec<Phase> {
+    let phase = |lanes| Phase { lanes, alone: false };
+    let alone = |scenario| Phase { lanes: vec![vec![scenario]], alone: true };
+    vec![
+        phase(vec![vec![&CALM]]),
+        phase(vec![vec![&DOWN, &ABSENT], vec![&LOGSTASH, &ELASTICSEARCH]]),
+        alone(&SLACK),
+        alone(&ALERTMANAGER),
+        phase(vec![
+            // They share the agent's faults, and the cache's rate.
+            vec![&COST, &SLOW, &TENANT, &ERRORS],
+            vec![&CONNECTIONS],
+            vec![&COMPLIANCE],
+            vec![&JAEGER],
+            vec![&ACCURACY, &PUSHGATEWAY],
+            vec![&GRAFANA],
+            vec![&TARGET],
+            vec![&SECOND],
+            // They share Prometheus' configuration.
+            vec![&RULE, &CONFIG, &MACHINE, &ELASTICSEARCH_DISK, &LOGSTASH_QUEUE],
+            vec![&AUDIT_GAP, &UNUSABLE, &RED, &UNSHIPPED],
+        ]),
+        phase(vec![vec![&CRASHES]]),
+    ]
+}
