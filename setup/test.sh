@@ -120,6 +120,7 @@ skip_stack() { # WHY: each of its tests, by name
   done < <(
     cargo run --quiet --locked -p stack-tests -- --list 2>/dev/null | sed -n -e 's/^\[.*\] //' -e 's/: test$//p'
     cargo run --quiet --locked -p stack-tests --bin drill -- list 2>/dev/null | awk '{ print "drill::" $1 }'
+    echo "dashboards after the drills"
   )
 }
 
@@ -131,9 +132,12 @@ stack() {
   STACK_MISSING=$(cat .kit/missing 2>/dev/null || true)
   export STACK_MISSING
   if [ "$step_status" -eq 0 ]; then
-    step "the stack under test" cargo run --quiet --locked -p stack-tests
+    step "the stack under test" cargo run --quiet --locked -p stack-tests -- --skip backup::
     # Every alert that can be brought about, from fault to Slack and mail and back: make drill SCENARIO=all FAST=1.
     step "drills" cargo run --quiet --locked -p stack-tests --bin drill -- all --fast
+    step "dashboards after the drills" setup/panels.sh --last 1h --after-drills
+    # Last, because it starts everything anew.
+    step "backup" cargo run --quiet --locked -p stack-tests -- backup::
   else
     skip_stack "the stack did not come up"
   fi
