@@ -21,7 +21,7 @@ docker image inspect "$image" >/dev/null 2>&1 || die "$image is not built yet: m
 # The passwords that volumes know: with others what is restored lets nobody in.
 passwords() { # FOLDER: the names of those that are in it
   local path
-  for path in "$1"/*elasticsearch_password "$1/kibana_encryption_key" "$1/grafana_admin_password"; do
+  for path in "$1"/*elasticsearch_password "$1"/grafana_*_password "$1/kibana_encryption_key"; do
     [ ! -f "$path" ] || basename "$path"
   done
 }
