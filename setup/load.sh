@@ -9,7 +9,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if command -v cargo >/dev/null 2>&1; then
   cargo build --quiet --release --locked -p load-test
   target=${CARGO_TARGET_DIR:-target}
-  export LOAD_TEST_URL=${LOAD_TEST_URL:-http://127.0.0.1:$(setting AGENT_PORT 8080)}
+  # shellcheck source=stack.sh
+  . "$here/stack.sh"
+  export LOAD_TEST_URL=${LOAD_TEST_URL:-$STACK_AGENT_URL}
   exec "$target/release/load-test" run --report "$target/load" "$@"
 fi
 eval "$("$here/env.sh")"

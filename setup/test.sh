@@ -99,15 +99,14 @@ test_stack_environment() {
   export AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1 AGENT_LLM_MODEL=sim-small AGENT_LLM_TIMEOUT=5s AGENT_LOG=info
   export OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318 OTEL_TRACES_SAMPLER_ARG=1.0 AGENT_LOG_SAMPLE_RATIO=1.0 BASE_TRAFFIC_RATE=1
   export SECRETS_DIR=$PWD/.kit/test/secrets FAST=1
-  export STACK_AGENT_URL=http://127.0.0.1:$AGENT_PORT STACK_AGENT_ADMIN_URL=http://127.0.0.1:$AGENT_ADMIN_PORT
-  export STACK_LLM_URL=http://127.0.0.1:$LLM_PORT STACK_SLACK_URL=http://127.0.0.1:$SLACK_PORT
-  export STACK_PROMETHEUS_URL=http://127.0.0.1:$PROMETHEUS_PORT STACK_ALERTMANAGER_URL=http://127.0.0.1:$ALERTMANAGER_PORT
-  export STACK_PUSHGATEWAY_URL=http://127.0.0.1:$PUSHGATEWAY_PORT STACK_GRAFANA_URL=http://127.0.0.1:$GRAFANA_PORT
-  export STACK_MAILDEV_URL=http://127.0.0.1:$MAILDEV_PORT STACK_JAEGER_URL=http://127.0.0.1:$JAEGER_PORT
-  export STACK_ELASTICSEARCH_URL=http://127.0.0.1:$ELASTICSEARCH_PORT STACK_KIBANA_URL=http://127.0.0.1:$KIBANA_PORT
-  export STACK_SECRETS_DIR=$SECRETS_DIR
-  export STACK_COMPOSE_PROJECT=$COMPOSE_PROJECT_NAME STACK_FAST=1
+  # Addresses of a stack in use must not be taken for this one's.
+  unset "${!STACK_@}"
+  export STACK_FAST=1
 }
+
+# As lib.sh has it for stack.sh, but of the environment alone.
+setting() { printf '%s' "${!1:-$2}"; }
+KIT_ROOT=$PWD KIT_STATE=$PWD/.kit
 
 take_down() {
   docker compose down --volumes --timeout 10 >/dev/null 2>&1 || true
@@ -129,8 +128,8 @@ stack() {
   trap take_down EXIT
   take_down
   step "the stack comes up" setup/up.sh
-  STACK_MISSING=$(cat .kit/missing 2>/dev/null || true)
-  export STACK_MISSING
+  # shellcheck source=stack.sh
+  . setup/stack.sh
   if [ "$step_status" -eq 0 ]; then
     step "the stack under test" cargo run --quiet --locked -p stack-tests -- --skip backup::
     # Every alert that can be brought about, from fault to Slack and mail and back: make drill SCENARIO=all FAST=1.
