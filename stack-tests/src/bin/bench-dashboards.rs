@@ -114,13 +114,13 @@ fn asked(
     let mut series = 0;
     let mut took = Vec::new();
     for _ in 0..rounds {
-        if query.asker == Asker::Variable {
-            let (values, time) = asking.values(query, choice)?;
-            (series, took) = (values.len(), [took, vec![time]].concat());
+        let time;
+        (series, time) = if query.asker == Asker::Variable {
+            asking.values(query, choice).map(|(values, time)| (values.len(), time))?
         } else {
-            let (data, time) = asking.ask(query, choice, when)?;
-            (series, took) = (data.series, [took, vec![time]].concat());
-        }
+            asking.ask(query, choice, when).map(|(data, time)| (data.series, time))?
+        };
+        took.push(time);
     }
     Ok((series, took))
 }

@@ -7,7 +7,7 @@ use stack_tests::{
     dashboards::{
         ask::{Asking, sources},
         load,
-        walk::{Manner, absent, all_well, table, walk},
+        walk::{Manner, absent, all_well, counts, table, walk},
     },
     stack::Stack,
     trials,
@@ -48,6 +48,6 @@ fn main() -> ExitCode {
     let asking = Asking::of(&stack, sources(&str::to_owned), arguments.grafana);
     let manner = Manner { last: arguments.last, drilled: arguments.after_drills };
     let asked = walk(&asking, &dashboards, manner, &absent);
-    println!("{}", table(&asked));
+    println!("{}\n{}", table(&asked), counts(&asked));
     if all_well(&asked).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

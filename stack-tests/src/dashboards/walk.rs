@@ -295,6 +295,25 @@ pub fn sum(all: &[Asked]) -> String {
     )
 }
 
+/// As tests count: a query with data, or rightly without, has passed; those that nobody here could answer are skipped, each
+/// by its name.
+pub fn counts(all: &[Asked]) -> String {
+    let mut lines = String::new();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for Asked { query, outcome, .. } in all {
+        match outcome {
+            Outcome::Data | Outcome::RightlyEmpty => passed += 1,
+            Outcome::Wrong(_) => failed += 1,
+            Outcome::NotHad(reason) => {
+                skipped += 1;
+                let name = format!("{}: {} {}", query.dashboard, query.title, query.reference);
+                let _ = writeln!(lines, "skipped: panel {}: {reason}", name.trim_end());
+            }
+        }
+    }
+    format!("{lines}{passed} passed, {failed} failed, {skipped} skipped")
+}
+
 /// The lines of what is wrong, if anything is.
 ///
 /// # Errors
@@ -364,6 +383,20 @@ mod tests {
         assert_eq!(
             all_well(&all).unwrap_err().lines().next(),
             Some("d: t A: 5 series, where a stat has room for 4")
+        );
+    }
+
+    #[test]
+    fn what_nobody_could_answer_is_skipped_by_its_name() {
+        let asked = |outcome| Asked { query: query(json!({}), false), data: SOME, took: SLOW, outcome };
+        let all = [
+            asked(Outcome::Data),
+            asked(Outcome::Wrong("no data".into())),
+            asked(Outcome::NotHad("no logstash: none here".into())),
+        ];
+        assert_eq!(
+            counts(&all),
+            "skipped: panel d: t A: no logstash: none here\n1 passed, 1 failed, 1 skipped"
         );
     }
 

@@ -264,7 +264,7 @@ impl Drill {
                         let delay = started.elapsed();
                         let what = format!("{} {way} after {:.1} s", expected.alert, delay.as_secs_f64());
                         self.note(run.scenario.name, &what);
-                        late.extend(self.too_late(expected, *way, delay).then_some(what));
+                        late.extend(is_too_late(self.factor, expected, *way, delay).then_some(what));
                         false
                     }
                     Err(why) => {
@@ -276,12 +276,6 @@ impl Drill {
             if open.is_empty() { Ok(()) } else { Err(open.join("; ")) }
         })?;
         if late.is_empty() { Ok(()) } else { Err(format!("too late: {}", late.join("; "))) }
-    }
-
-    /// Whether people had to know by then. Only the real rules promise it.
-    fn too_late(&self, expected: &Expected, way: inbox::Way, delay: Duration) -> bool {
-        let bound = expected.within.filter(|_| self.factor == 1 && matches!(way, inbox::Way::Slack));
-        bound.is_some_and(|bound| delay > bound)
     }
 
     fn resolve(&self, run: &Run, mark: &inbox::Mark) -> Result<(), String> {
@@ -320,9 +314,39 @@ impl Drill {
     }
 }
 
+/// Whether people had to know by then. Only the real rules promise it.
+fn is_too_late(factor: u32, expected: &Expected, way: inbox::Way, delay: Duration) -> bool {
+    let bound = expected.within.filter(|_| factor == 1 && matches!(way, inbox::Way::Slack));
+    bound.is_some_and(|bound| delay > bound)
+}
+
 type Failed = Mutex<Vec<(&'static str, String)>>;
 
 /// A thread that has panicked has said so; its drill's fault was switched off as it went.
 fn end(rest: ScopedJoinHandle<'_, ()>) {
     let _ = rest.join();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_real_rules_promise_of_slack_is_too_late_after_that() {
+        let phases = all();
+        let alerts =
+            phases.iter().flat_map(|phase| &phase.lanes).flatten().flat_map(|scenario| scenario.alerts);
+        let alerts: Vec<_> = alerts.collect();
+        let seconds = Duration::from_secs;
+        for (alert, bound) in [("HighAPICost", 60), ("AgentDown", 150)] {
+            let expected = alerts.iter().find(|expected| expected.alert == alert).expect("it is drilled");
+            let late = |factor, way, after| is_too_late(factor, expected, way, seconds(after));
+            assert!(!late(1, inbox::Way::Slack, bound), "{alert}");
+            assert!(late(1, inbox::Way::Slack, bound + 1), "{alert}");
+            assert!(
+                !late(20, inbox::Way::Slack, bound + 1) && !late(1, inbox::Way::Mail, bound + 1),
+                "{alert}"
+            );
+        }
+    }
 }
