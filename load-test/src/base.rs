@@ -3,7 +3,6 @@ use std::{mem, pin::pin, time::Duration};
 
 use rand::RngExt as _;
 use tokio::{
-    signal::unix::{SignalKind, signal},
     task::JoinSet,
     time::{self, Instant, MissedTickBehavior},
 };
@@ -11,10 +10,11 @@ use tokio::{
 use crate::{
     arrivals::Arrivals,
     client::{Agent, Outcome},
+    ending::Ending,
     questions::Questions,
     report::{Tally, say},
     settings::Base,
-    target::{self, Error},
+    target::Error,
 };
 
 /// A request that is due for longer, because the machine slept, say, is skipped: catching up would be a spike.
@@ -25,21 +25,15 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Sends traffic until SIGTERM or SIGINT, or until the settings' bounds.
 pub async fn run(settings: &Base) -> Result<(), Error> {
-    let on = |kind| signal(kind).map_err(|e| Error::Failed(format!("cannot listen for signals: {e}")));
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    if !settings.allow_any_host {
-        target::check(&settings.url).await?;
-    }
-    let agent =
-        Agent::new(&settings.url, settings.timeout, settings.allow_any_host).map_err(Error::Failed)?;
+    let mut ending = Ending::listen()?;
+    let agent = Agent::at(&settings.url, settings.timeout, settings.allow_any_host).await?;
     let mut traffic = Traffic::new(agent, usize::from(settings.max_in_flight));
     say(format_args!("base traffic to {}: {} requests a second", settings.url, settings.rate));
     let signal = {
         let mut sending = pin!(traffic.send(settings));
         tokio::select! {
             () = &mut sending => None,
-            _ = terminate.recv() => Some("SIGTERM"),
-            _ = interrupt.recv() => Some("SIGINT"),
+            signal = ending.signal() => Some(signal),
         }
     };
     // At its own end, a run waits for its answers, and each of them comes or times out; a signal still ends it sooner.
@@ -47,8 +41,7 @@ pub async fn run(settings: &Base) -> Result<(), Error> {
     tokio::select! {
         // Time is what bounds this; whoever is left is counted below.
         _ = time::timeout(waited, traffic.drain()) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = ending.signal() => {}
     }
     let left = traffic.in_flight.len();
     let reason = signal.unwrap_or("done");

@@ -6,7 +6,7 @@ use reqwest::{Client, Response, Url, redirect::Policy};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::target::Near;
+use crate::target::{self, Error, Near};
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -46,8 +46,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The agent at `url`. Unless `any_host`, connections go only where [`Near`] allows. The error is one line.
-    pub fn new(url: &Url, timeout: Duration, any_host: bool) -> Result<Self, String> {
+    /// The agent at `url`. Unless `any_host`, it must be near, and connections go only where [`Near`] allows.
+    pub async fn at(url: &Url, timeout: Duration, any_host: bool) -> Result<Self, Error> {
+        if !any_host {
+            target::check(url).await?;
+        }
         let mut query_url = url.clone();
         query_url.set_path(&format!("{}/v1/query", url.path().trim_end_matches('/')));
         // No proxy and no redirect: the agent is meant, and nobody else.
@@ -60,7 +63,7 @@ impl Agent {
         if !any_host {
             client = client.dns_resolver(Arc::new(Near));
         }
-        let client = client.build().map_err(|e| format!("cannot make an HTTP client: {e}"))?;
+        let client = client.build().map_err(|e| Error::Failed(format!("cannot make an HTTP client: {e}")))?;
         Ok(Self { client, query_url })
     }
 

@@ -3,6 +3,7 @@
 pub mod arrivals;
 pub mod base;
 pub mod client;
+pub mod ending;
 pub mod profile;
 pub mod questions;
 pub mod report;

@@ -58,6 +58,22 @@ impl Tally {
         }
     }
 
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &Self) {
+        let Self { sent, answered, cached, rejected, failed, skipped, latency } = self;
+        for (count, more) in [
+            (sent, other.sent),
+            (answered, other.answered),
+            (cached, other.cached),
+            (rejected, other.rejected),
+            (failed, other.failed),
+            (skipped, other.skipped),
+        ] {
+            *count += more;
+        }
+        latency.add(&other.latency).expect("all have the same bounds");
+    }
+
     /// This share of the answers came within.
     pub fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_micros(self.latency.value_at_quantile(quantile))

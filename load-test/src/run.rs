@@ -7,7 +7,6 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{
-    signal::unix::{SignalKind, signal},
     task::JoinSet,
     time::{self, Instant, MissedTickBehavior},
 };
@@ -15,12 +14,13 @@ use tokio::{
 use crate::{
     arrivals::Arrivals,
     client::{Agent, Outcome},
+    ending::Ending,
     profile::Profile,
     questions::{Question, Questions, TENANTS},
     report::say,
     settings::Run,
     summary::{Limits, Summary},
-    target::{self, Error},
+    target::Error,
 };
 
 /// How long requests that wait for their answers get after Ctrl-C.
@@ -28,13 +28,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs to the end, or to SIGINT or SIGTERM, prints what came of it, and tells whether all limits were kept.
 pub async fn run(settings: &Run) -> Result<bool, Error> {
-    let on = |kind| signal(kind).map_err(|e| Error::Failed(format!("cannot listen for signals: {e}")));
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    if !settings.allow_any_host {
-        target::check(&settings.url).await?;
-    }
-    let agent =
-        Agent::new(&settings.url, settings.timeout, settings.allow_any_host).map_err(Error::Failed)?;
+    let mut ending = Ending::listen()?;
+    let agent = Agent::at(&settings.url, settings.timeout, settings.allow_any_host).await?;
     let profile = match &settings.stages {
         Some(stages) => Profile::of(settings.rate, stages.clone()),
         None => Profile::constant(settings.rate, settings.duration),
@@ -55,12 +50,14 @@ pub async fn run(settings: &Run) -> Result<bool, Error> {
         });
         tokio::select! {
             () = &mut sending => false,
-            _ = terminate.recv() => true,
-            _ = interrupt.recv() => true,
+            _ = ending.signal() => true,
         }
     };
     let waited = if broken_off { GRACE } else { settings.timeout + GRACE };
-    let _ = time::timeout(waited, load.drain()).await;
+    tokio::select! {
+        _ = time::timeout(waited, load.drain()) => {}
+        _ = ending.signal() => {}
+    }
     let left = load.in_flight.len() as u64;
     load.summary.ended(load.started.elapsed(), left, broken_off);
     let limits = Limits { p50: settings.p50, p95: settings.p95, p99: settings.p99, errors: settings.errors };

@@ -47,7 +47,6 @@ pub struct Verdict {
 /// Counts of a run.
 #[derive(Debug)]
 pub struct Summary {
-    total: Tally,
     recent: Tally,
     tenants: [Tally; TENANTS.len()],
     /// By when requests were due; the last one has all that came after the planned time.
@@ -64,7 +63,6 @@ impl Summary {
     pub fn new(time: Duration) -> Self {
         let point = (time / POINTS).max(Duration::from_secs(1));
         Self {
-            total: Tally::default(),
             recent: Tally::default(),
             tenants: Default::default(),
             points: Vec::new(),
@@ -81,9 +79,16 @@ impl Summary {
         while self.points.len() <= point {
             self.points.push(Tally::default());
         }
-        for tally in [&mut self.total, &mut self.recent, &mut self.tenants[tenant], &mut self.points[point]] {
+        for tally in [&mut self.recent, &mut self.tenants[tenant], &mut self.points[point]] {
             count(tally);
         }
+    }
+
+    /// Of all tenants.
+    fn total(&self) -> Figures {
+        let mut total = Tally::default();
+        self.tenants.iter().for_each(|tally| total.add(tally));
+        total.figures()
     }
 
     /// A request of a tenant, due so long after the start, was sent.
@@ -113,7 +118,7 @@ impl Summary {
 
     /// Each limit, and whether it was kept. Where nothing was answered no time was kept.
     pub fn verdicts(&self, limits: &Limits) -> Vec<Verdict> {
-        let figures = self.total.figures();
+        let figures = self.total();
         let time = |limit, at_most: Option<Duration>, was| {
             let at_most = at_most?.as_secs_f64() * 1e3;
             Some(Verdict { limit, at_most, was, kept: was <= at_most && figures.answered > 0 })
@@ -138,7 +143,7 @@ impl Summary {
     /// Rows of the table: who, and what was counted.
     fn rows(&self) -> impl Iterator<Item = (&'static str, Figures)> {
         let tenants = TENANTS.iter().zip(&self.tenants).map(|((id, _), tally)| (*id, tally.figures()));
-        tenants.chain([("all", self.total.figures())])
+        tenants.chain([("all", self.total())])
     }
 
     /// For people.
@@ -173,7 +178,7 @@ impl Summary {
                 f.max_ms
             );
         }
-        let figures = self.total.figures();
+        let figures = self.total();
         let seconds = self.took.as_secs_f64();
         let _ = write!(
             text,
@@ -208,7 +213,7 @@ impl Summary {
             "seconds": self.took.as_secs_f64(),
             "broken_off": self.broken_off,
             "without_answer": self.left,
-            "total": figures(&self.total),
+            "total": self.total(),
             "tenants": tenants,
             "seconds_a_point": self.point.as_secs_f64(),
             "points": self.points.iter().map(figures).collect::<Vec<_>>(),

@@ -1,9 +1,11 @@
 //! `load-test base` as a process, against agents that answer, refuse, hang or are not there.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+mod helpers;
+
 use std::{
     io::{BufRead as _, BufReader, Lines},
     net::{Ipv4Addr, TcpListener},
-    process::{Child, ChildStdout, Command, Output, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex},
 };
 
@@ -15,6 +17,8 @@ use axum::{
     routing::post,
 };
 use serde_json::{Value, json};
+
+use crate::helpers::{are_refused, load_test, output, serve};
 
 /// Plays an agent and keeps what it was asked.
 #[derive(Clone)]
@@ -37,13 +41,6 @@ async fn hang() {
     std::future::pending::<()>().await;
 }
 
-async fn serve(router: Router) -> String {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}")
-}
-
 async fn agent(status: StatusCode) -> (String, Agent) {
     let agent = Agent { asked: Arc::default(), status };
     let router = Router::new().route("/v1/query", post(query)).with_state(agent.clone());
@@ -56,19 +53,9 @@ fn nobody() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-fn load_test(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_load-test"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LOAD_TEST_")) {
-        command.env_remove(name);
-    }
-    command.arg("base").args(args);
-    command
-}
-
 /// Runs to the end; all it said.
 async fn run(args: &[&str]) -> Vec<String> {
-    let mut command = load_test(args);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = output(load_test("base", args)).await;
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said.lines().map(str::to_owned).collect()
@@ -162,7 +149,7 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut child = load_test(args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = load_test("base", args).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
@@ -208,21 +195,18 @@ async fn it_outlives_the_agents_absence_and_sigterm_ends_it_with_a_line() {
 
 #[test]
 fn bad_settings_end_with_one_line_and_64() {
-    for (args, said) in [
-        (&["--rate", "0"][..], "LOAD_TEST_RATE"),
-        (&["--rate", "lots"], "lots"),
-        (&["--url", "localhost:8080"], "LOAD_TEST_URL"),
-        (&["--url", "ftp://localhost"], "http://"),
-        (&["--timeout", "soon"], "LOAD_TEST_TIMEOUT"),
-        (&["--max-in-flight", "0"], "--max-in-flight"),
-        (&["--requests", "0"], "--requests"),
-        (&["--url", "http://192.0.2.1"], "--allow-any-host"),
-        (&["--unheard-of"], "--unheard-of"),
-    ] {
-        let Output { status, stderr, .. } = load_test(args).output().unwrap();
-        let stderr = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), Some(64), "{args:?}: {stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
-        assert!(stderr.contains(said), "{args:?}: {stderr}");
-    }
+    are_refused(
+        "base",
+        &[
+            (&["--rate", "0"], "LOAD_TEST_RATE"),
+            (&["--rate", "lots"], "lots"),
+            (&["--url", "localhost:8080"], "LOAD_TEST_URL"),
+            (&["--url", "ftp://localhost"], "http://"),
+            (&["--timeout", "soon"], "LOAD_TEST_TIMEOUT"),
+            (&["--max-in-flight", "0"], "--max-in-flight"),
+            (&["--requests", "0"], "--requests"),
+            (&["--url", "http://192.0.2.1"], "--allow-any-host"),
+            (&["--unheard-of"], "--unheard-of"),
+        ],
+    );
 }

@@ -1,11 +1,12 @@
 //! `load-test run` as a process, against an agent that counts, stalls or fails.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+mod helpers;
+
 use std::{
     collections::HashSet,
     io::{BufRead as _, BufReader},
-    net::Ipv4Addr,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,6 +19,8 @@ use axum::{
     routing::post,
 };
 use serde_json::{Value, json};
+
+use crate::helpers::{are_refused, load_test, output};
 
 /// Plays an agent: keeps what it was asked, fails each tenth, and does nothing at all for a while at one of them.
 #[derive(Clone, Default)]
@@ -48,26 +51,12 @@ async fn query(State(agent): State<Agent>, Json(body): Json<Value>) -> Response 
 }
 
 async fn serve(agent: &Agent) -> String {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = Router::new().route("/v1/query", post(query)).with_state(agent.clone());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}")
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_load-test"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LOAD_TEST_")) {
-        command.env_remove(name);
-    }
-    command.arg("run").args(args);
-    command
+    helpers::serve(Router::new().route("/v1/query", post(query)).with_state(agent.clone())).await
 }
 
 /// Runs to the end.
 async fn run(args: &[&str]) -> (Option<i32>, String) {
-    let mut command = command(args);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = output(load_test("run", args)).await;
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     (output.status.code(), said)
 }
@@ -109,7 +98,7 @@ async fn what_is_reported_is_what_arrived_and_no_more_than_asked_for() {
 /// The two models differ in just this: callers who wait for a stalled agent do not ask meanwhile, and so do not suffer.
 #[tokio::test]
 async fn a_stall_is_in_the_percentiles_of_the_open_model() {
-    let mut p90 = Vec::new();
+    let mut p95 = Vec::new();
     for model in [&["--rate", "50", "--pattern", "steady"][..], &["--callers", "1", "--think", "10ms"]] {
         let (agent, folder) =
             (Agent { stall_at: Some(20), ..Agent::default() }, tempfile::tempdir().unwrap());
@@ -120,11 +109,11 @@ async fn a_stall_is_in_the_percentiles_of_the_open_model() {
         let report = report(folder.path());
         assert_eq!(report["total"]["answered"], 150, "{said}");
         // A hundred requests were due in those two seconds.
-        p90.push(report["total"]["p95_ms"].as_f64().unwrap());
+        p95.push(report["total"]["p95_ms"].as_f64().unwrap());
         assert!(report["total"]["max_ms"].as_f64().unwrap() >= STALL.as_secs_f64() * 900.0, "{said}");
     }
-    assert!(p90[0] > 1000.0, "{p90:?}");
-    assert!(p90[1] < p90[0] / 2.0, "{p90:?}");
+    assert!(p95[0] > 1000.0, "{p95:?}");
+    assert!(p95[1] < p95[0] / 2.0, "{p95:?}");
 }
 
 #[tokio::test]
@@ -166,10 +155,11 @@ async fn stages_are_gone_through_and_end_the_run() {
 async fn ctrl_c_ends_it_with_what_it_has() {
     let url = serve(&Agent::default()).await;
     tokio::task::spawn_blocking(move || {
-        let mut child = command(&["--url", &url, "--rate", "50", "--duration", "1h", "--progress", "100ms"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            load_test("run", &["--url", &url, "--rate", "50", "--duration", "1h", "--progress", "100ms"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.by_ref().any(|line| line.unwrap().contains(" in flight")));
         let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -183,22 +173,19 @@ async fn ctrl_c_ends_it_with_what_it_has() {
 
 #[test]
 fn bad_settings_end_with_one_line_and_64() {
-    for (args, said) in [
-        (&["--rate", "lots"][..], "--rate"),
-        (&["--rate", "5", "--callers", "5"], "--callers"),
-        (&["--stages", "5s"], "--stages"),
-        (&["--stages", "5s:5", "--duration", "5s"], "--duration"),
-        (&["--think", "5s"], "--callers"),
-        (&["--fresh", "120%"], "--fresh"),
-        (&["--errors", "few"], "--errors"),
-        (&["--p95", "soon"], "--p95"),
-        (&["--callers", "0"], "--callers"),
-        (&["--url", "http://192.0.2.1"], "--allow-any-host"),
-    ] {
-        let Output { status, stderr, .. } = command(args).output().unwrap();
-        let stderr = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), Some(64), "{args:?}: {stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
-        assert!(stderr.contains(said), "{args:?}: {stderr}");
-    }
+    are_refused(
+        "run",
+        &[
+            (&["--rate", "lots"], "--rate"),
+            (&["--rate", "5", "--callers", "5"], "--callers"),
+            (&["--stages", "5s"], "--stages"),
+            (&["--stages", "5s:5", "--duration", "5s"], "--duration"),
+            (&["--think", "5s"], "--callers"),
+            (&["--fresh", "120%"], "--fresh"),
+            (&["--errors", "few"], "--errors"),
+            (&["--p95", "soon"], "--p95"),
+            (&["--callers", "0"], "--callers"),
+            (&["--url", "http://192.0.2.1"], "--allow-any-host"),
+        ],
+    );
 }
