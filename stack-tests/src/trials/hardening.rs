@@ -1,6 +1,6 @@
 //! What the containers may do, and who may reach them.
 
-use std::{fs, net::TcpStream, path::Path};
+use std::{fs, net::TcpStream, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use crate::{
     containers::Containers,
     ports::{self, Port},
     stack::Stack,
+    wait::{SOON, until},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -21,6 +22,16 @@ pub(super) const CASES: &[Case] = &[
         ports_answer_as_documented,
     ),
     Case::new("hardening::no_secret_shows_in_docker_inspect", &[Need::Containers], no_secret_shows),
+    Case::new(
+        "hardening::no_secret_is_in_a_list_of_processes_or_a_log",
+        &[Need::Containers],
+        no_secret_is_told,
+    ),
+    Case::new(
+        "hardening::of_a_question_its_start_is_logged_and_of_an_answer_nothing",
+        &[Need::Containers, Need::Service("jaeger")],
+        no_word_is_kept,
+    ),
 ];
 
 fn each(
@@ -110,4 +121,67 @@ fn no_secret_shows(stack: &Stack) -> Result<(), String> {
         }
         Ok(())
     })
+}
+
+/// The generated ones: what is a default stands in files of ours too.
+fn no_secret_is_told(stack: &Stack) -> Result<(), String> {
+    let mut secrets = Vec::new();
+    for entry in fs::read_dir(&stack.secrets).map_err(|e| format!("{}: {e}", stack.secrets.display()))? {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let value = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        if name != "README.md" && value.len() >= 24 && !value.contains("://") {
+            secrets.push((name, value.trim().to_owned()));
+        }
+    }
+    ensure(secrets.len() >= 5, || format!("only {} secrets in {}", secrets.len(), stack.secrets.display()))?;
+    each(stack, |containers, service, inspect| {
+        let id = containers.id(service)?;
+        let mut said = containers_log(&id)?;
+        if inspect["State"]["Running"] == true {
+            said += &Containers::docker(&["top", &id, "-eo", "args"])?;
+        }
+        ensure(!said.trim().is_empty(), || format!("{service} says nothing: this proves nothing"))?;
+        let told = secrets.iter().find(|(_, secret)| said.contains(secret.as_str()));
+        ensure(told.is_none(), || format!("{service} tells {}", told.map_or("", |(name, _)| name)))
+    })
+}
+
+/// Both streams: `docker logs` gives back each on its own.
+fn containers_log(id: &str) -> Result<String, String> {
+    let output =
+        Command::new("docker").args(["logs", id]).output().map_err(|e| format!("docker logs: {e}"))?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// What `docs/security.md` says of what people ask.
+fn no_word_is_kept(stack: &Stack) -> Result<(), String> {
+    let (start, end) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
+    let question = format!("What does {start} say? {} And {end}?", "Take your time. ".repeat(8));
+    let answer = stack.query("acme", &question)?;
+    expect("status", answer.status, 200)?;
+    let trace = answer.header("x-trace-id").to_owned();
+    let body = answer.json()?;
+    let text = body["answer"].as_str().filter(|text| text.len() >= 40).ok_or("no answer worth the name")?;
+    let containers = stack.containers.as_ref().expect("needed");
+    let files = ["sh", "-c", "cat /var/log/agent/*.ndjson"];
+    let lines = until("the question's lines", SOON, || {
+        let lines = containers.exec("example-agent", &files)?;
+        ensure(lines.contains(&start), || "its start is in no line".into()).map(|()| lines)
+    })?;
+    let spans = until("its trace", SOON, || {
+        let trace = stack.get(&format!("{}/api/traces/{trace}", stack.jaeger))?.to_string();
+        ensure(trace.contains("process_request"), || trace.clone()).map(|()| trace)
+    })?;
+    let metrics = stack.metrics()?;
+    let first_words: String = text.chars().take(40).collect();
+    for (where_to, kept) in [("lines", &lines), ("spans", &spans), ("metrics", &metrics)] {
+        for (what, words) in [("the question's end", &end), ("the answer", &first_words)] {
+            ensure(!kept.contains(words.as_str()), || format!("{what} is in the {where_to}"))?;
+        }
+    }
+    for (where_to, kept) in [("spans", &spans), ("metrics", &metrics)] {
+        ensure(!kept.contains(&start), || format!("the question's start is in the {where_to}"))?;
+    }
+    Ok(())
 }
