@@ -22,6 +22,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new("elasticsearch::the_writer_adds_and_does_nothing_else", &[HERE], writer),
     Case::new("elasticsearch::the_reader_reads_the_log_and_nothing_else", &[HERE], reader),
     Case::new(
+        "elasticsearch::the_audit_reader_reads_the_audit_trail_and_nothing_else",
+        &[HERE],
+        audit_reader,
+    ),
+    Case::new(
         "elasticsearch::jaeger_sees_its_spans_and_nothing_else",
         &[HERE, Need::Service("jaeger")],
         jaeger,
@@ -135,29 +140,39 @@ fn writer(stack: &Stack) -> Result<(), String> {
 
 fn reader(stack: &Stack) -> Result<(), String> {
     let Day { log, audit, .. } = &Day::new(stack)?;
+    reads_one_and_writes_nothing(stack, "agent_logs_reader", log, audit)
+}
+
+fn audit_reader(stack: &Stack) -> Result<(), String> {
+    let Day { log, audit, .. } = &Day::new(stack)?;
+    reads_one_and_writes_nothing(stack, "agent_audit_reader", audit, log)
+}
+
+fn reads_one_and_writes_nothing(stack: &Stack, user: &str, its: &str, other: &str) -> Result<(), String> {
     statuses(
         stack,
-        "agent_logs_reader",
+        user,
         &[
-            (200, format!("GET /{log}/_search")),
-            (200, format!("GET /{log}/_doc/1")),
-            (200, format!("GET /{log}/_mapping")),
-            (200, format!("GET /{log}/_field_caps?fields=*")),
-            (403, format!("GET /{audit}/_search")),
-            (403, format!("GET /{audit}/_doc/1")),
-            (403, format!("GET /{log},{audit}/_search")),
-            (403, format!("PUT /{log}/_create/2")),
-            (403, format!("PUT /{log}/_doc/1")),
-            (403, format!("DELETE /{log}/_doc/1")),
-            (403, format!("DELETE /{log}")),
+            (200, format!("GET /{its}/_search")),
+            (200, format!("GET /{its}/_doc/1")),
+            (200, format!("GET /{its}/_mapping")),
+            (200, format!("GET /{its}/_field_caps?fields=*")),
+            (403, format!("GET /{other}/_search")),
+            (403, format!("GET /{other}/_doc/1")),
+            (403, format!("GET /{its},{other}/_search")),
+            (403, format!("PUT /{its}/_create/2")),
+            (403, format!("PUT /{its}/_doc/1")),
+            (403, format!("DELETE /{its}/_doc/1")),
+            (403, format!("DELETE /{its}")),
             (403, "PUT /agent-logs-of-my-own/_create/1".to_owned()),
             (403, "GET /_security/user".to_owned()),
         ],
     )?;
     // A pattern that matches both is answered with what this user may see.
-    let found = stack.elasticsearch_as("agent_logs_reader", "GET /agent-*/_search?size=100", None)?.json()?;
+    let found = stack.elasticsearch_as(user, "GET /agent-*/_search?size=100", None)?.json()?;
     let hits = found["hits"]["hits"].as_array().cloned().unwrap_or_default();
-    let foreign: Vec<_> = hits.iter().map(|hit| &hit["_index"]).filter(|i| !is_of_the_log(i)).collect();
+    let foreign = |index: &Value| is_of_the_log(index) != is_of_the_log(&json!(its));
+    let foreign: Vec<_> = hits.iter().map(|hit| &hit["_index"]).filter(|index| foreign(index)).collect();
     ensure(!hits.is_empty() && foreign.is_empty(), || format!("{} hits, some of {foreign:?}", hits.len()))
 }
 
