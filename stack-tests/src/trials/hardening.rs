@@ -139,7 +139,7 @@ fn no_secret_is_told(stack: &Stack) -> Result<(), String> {
         let id = containers.id(service)?;
         let mut said = containers_log(&id)?;
         if inspect["State"]["Running"] == true {
-            said += &Containers::docker(&["top", &id, "-eo", "args"])?;
+            said += &Containers::docker(&["top", &id, "-eo", "pid,args"])?;
         }
         ensure(!said.trim().is_empty(), || format!("{service} says nothing: this proves nothing"))?;
         let told = secrets.iter().find(|(_, secret)| said.contains(secret.as_str()));
