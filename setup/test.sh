@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Runs the tests: `test.sh check` what needs no container engine, `test.sh all` that and then the whole stack.
-# Closes with one line: N passed, N failed, N skipped. What was skipped is listed by name above it.
+# Closes with one line: N passed, N failed, N skipped. What was skipped, and what failed, is listed by name above it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scope=${1:?check or all}
 log=$(mktemp)
 passed=0 failed=0 skipped=0 step_status=0
-skips=()
+skips=() failures=()
 
 # step NAME COMMAND…: runs it and counts what its output says; without counts it counts as one test itself.
 step() {
@@ -31,6 +31,13 @@ step() {
   while IFS= read -r line; do
     skips+=("$line")
   done < <(sed -n -e 's/^test  *\(.*[^ ]\) *\.\.\. ignored.*/\1/p' -e 's/^skipped: //p' "$log")
+  while IFS= read -r line; do
+    failures+=("$name: $line")
+  done < <(sed -n -e 's/^test  *\(.*[^ ]\) *\.\.\. FAILED.*/\1/p' -e 's/^ *FAILED: *//p' "$log")
+  # What ended badly without naming a test is known by its last line.
+  if [ "$f" -gt 0 ] && ! grep -q -e '^test .*\.\.\. FAILED' -e '^ *FAILED: ' "$log"; then
+    failures+=("$name: $(tail -n 1 "$log")")
+  fi
   step_status=$status
 }
 
@@ -45,6 +52,10 @@ finish() {
   if [ "${#skips[@]}" -gt 0 ]; then
     printf '\nSkipped:\n'
     printf '  %s\n' "${skips[@]}"
+  fi
+  if [ "${#failures[@]}" -gt 0 ]; then
+    printf '\nFailed:\n'
+    printf '  %s\n' "${failures[@]}"
   fi
   printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
   [ "$failed" -eq 0 ]
