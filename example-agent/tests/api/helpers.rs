@@ -175,6 +175,8 @@ pub(crate) enum Behaviour {
     Written(Script),
     Cut,
     Hang,
+    /// Status, content type and body that the test changes from call to call.
+    Says(Arc<Mutex<(u16, &'static str, Vec<u8>)>>),
 }
 
 /// What a provider says, and when.
@@ -299,6 +301,11 @@ async fn answer(
             stream(Body::from_stream(start.chain(futures_util::stream::once(cut()))))
         }
         Behaviour::Hang => std::future::pending().await,
+        Behaviour::Says(said) => {
+            let (status, content_type, body) = said.lock().unwrap().clone();
+            (StatusCode::from_u16(status).unwrap(), [(header::CONTENT_TYPE, content_type)], body)
+                .into_response()
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod evaluate;
 mod faults;
 mod feedback;
 mod helpers;
+mod hostile;
 mod logs;
 mod metrics;
 mod openapi;

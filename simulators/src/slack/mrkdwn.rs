@@ -219,7 +219,65 @@ fn push_escaped(out: &mut String, c: char) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Panics at a tag that the renderer does not make, at one that is not closed in order, and at a link to elsewhere.
+    fn check_html(html: &str) {
+        let mut open = Vec::new();
+        for piece in html.split('<').skip(1) {
+            let (tag, text) = piece.split_once('>').unwrap_or_else(|| panic!("half a tag in {html:?}"));
+            assert!(!text.contains('>'), "a bare > in {html:?}");
+            let name = tag.split(' ').next().expect("at least one part");
+            match name.strip_prefix('/') {
+                Some(name) => assert_eq!(open.pop(), Some(name), "{html:?}"),
+                None if name == "br" => assert_eq!(tag, "br"),
+                None => open.push(name),
+            }
+            let attributes = tag[name.len()..].trim_start();
+            match name {
+                "a" => {
+                    let (href, rest) = attributes
+                        .strip_prefix("href=\"")
+                        .and_then(|rest| rest.split_once('"'))
+                        .expect("an href");
+                    assert!(href.starts_with("http://") || href.starts_with("https://"), "{html:?}");
+                    assert_eq!(rest, " target=\"_blank\" rel=\"noopener noreferrer\"", "{html:?}");
+                }
+                "b" | "i" | "s" | "code" | "pre" | "blockquote" | "br" | "/a" | "/b" | "/i" | "/s"
+                | "/code" | "/pre" | "/blockquote" | "/span" => assert_eq!(attributes, "", "{html:?}"),
+                "span" => assert_eq!(attributes, "class=\"mention\"", "{html:?}"),
+                _ => panic!("<{tag}> in {html:?}"),
+            }
+        }
+        assert_eq!(open, Vec::<&str>::new(), "not closed in {html:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_the_text_only_known_tags_come_out_and_each_is_closed(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    "[*_~`<>&|\"'\n ]{1,4}",
+                    prop::sample::select(vec![
+                        "```", "<http://a.b|c>", "<https://a", "<javascript:alert(1)|x>", "http://a.b/\"onclick=\"x", "&gt; ",
+                        "<!here>", "<@U1>", "<script>", "</b>", "&lt;", "h",
+                    ]).prop_map(String::from),
+                    any::<String>(),
+                ],
+                0..20,
+            ),
+            formatted in any::<bool>(),
+        ) {
+            let text = pieces.concat();
+            check_html(&html(&text, formatted));
+            check_html(&plain(&text));
+            check_html(&escape(&text));
+        }
+    }
 
     /// A link, as it comes out.
     fn a(href: &str, label: &str) -> String {

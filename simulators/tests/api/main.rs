@@ -1,6 +1,7 @@
 //! Both simulators over HTTP, and the binary as a process.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 mod binary;
+mod hostile;
 mod llm;
 mod slack;
 mod trace;
