@@ -118,6 +118,21 @@ impl Disturbed {
     }
 }
 
+/// Whether a process here may have mounts of its own, which a full disk takes.
+///
+/// # Errors
+/// Why not.
+pub fn small_disks() -> Result<(), String> {
+    let folder = std::env::temp_dir();
+    let tried =
+        on_a_small_disk(&Command::new("true"), &folder).output().map_err(|e| format!("unshare: {e}"))?;
+    if tried.status.success() {
+        Ok(())
+    } else {
+        Err(format!("no mounts of one's own: {}", String::from_utf8_lossy(&tried.stderr).trim()))
+    }
+}
+
 /// The same command where the folder is a small disk of its own and standard output a full one. The mount is seen by this
 /// process only, and ends with it.
 fn on_a_small_disk(command: &Command, folder: &Path) -> Command {
