@@ -49,9 +49,10 @@ if [ "${CI:-}" = true ] && ! command -v chromium >/dev/null 2>&1; then
   { on_debian && [ "$(id -u)" = 0 ] && step chromium "Installing Chromium" apt_install chromium; } ||
     warn "Chromium is missing: the console page is not tested."
 fi
-# So is a provider that is not ours.
+# So are a provider and a fuzzer that are not ours.
 if [ "${CI:-}" = true ]; then
   "$here/litellm.sh" || warn "LiteLLM is missing: the agent is not tested against a provider that is not ours."
+  "$here/schemathesis.sh" || warn "Schemathesis is missing: the agent's OpenAPI document is not fuzzed."
 fi
 # Where `cargo deny` is not there already, and people do not wait for it to compile.
 cargo_deny() {
