@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill panels check test test-logstash bench soak bench-logs bench-dashboards env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill panels check test test-logstash bench soak capacity bench-logs bench-dashboards audit env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ bench: ## what the agent's telemetry costs, beside Python, and what disturbs it 
 soak: ## load while collector and log reader come and go: memory, waiting, losses (MINUTES=30)
 	@setup/bench.sh soak --time $(or $(MINUTES),30)m
 
+capacity: ## how much the agent and the stack hold here, and how what they take grows (about 10 minutes; better with wrk installed)
+	@eval "$$(setup/env.sh)" && setup/capacity.sh
+
 test-logstash: ## the pipelines' cases, and that no line is lost, by a real Logstash (LOGSTASH_HOME, or its image)
 	@eval "$$(setup/env.sh)" && LOGSTASH_ACCOUNTING=1 cargo test --locked -p stack-tests --test logstash
 
@@ -75,6 +78,9 @@ bench-dashboards: ## what the overview's queries take where there are 1,000 tena
 
 env: ## print the variables for docker compose: eval "$$(make -s env)"
 	@setup/env.sh
+
+audit: ## known vulnerabilities in what the crates bring in (fetches the list of advisories; needs cargo-deny)
+	@eval "$$(setup/env.sh)" && cargo deny --all-features check advisories
 
 secrets: ## write the secret files that are missing
 	@setup/secrets.sh

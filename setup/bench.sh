@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # bench.sh run: what the agent's telemetry costs, beside the same endpoint in Python; bench.sh soak: a long load while
-# collector and log reader come and go. What follows is for the bench program: bench.sh run --rounds 5
+# collector and log reader come and go; bench.sh capacity: how much it holds, and how what it takes grows. What follows is
+# for the bench program: bench.sh run --rounds 5
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-what=${1:?run or soak}
+what=${1:?run, soak or capacity}
 shift
 
 # python_environment: makes the fixture's virtual environment, one for each lock file, and sets `environment`.
@@ -26,7 +27,9 @@ python_environment() {
 }
 
 say "Building release binaries"
-cargo build --quiet --release --locked -p example-agent -p bench
+packages=(-p example-agent -p bench)
+[ "$what" != capacity ] || packages+=(-p simulators -p load-test)
+cargo build --quiet --release --locked "${packages[@]}"
 target=${CARGO_TARGET_DIR:-target}
 if [ "$what" = run ]; then
   if python_environment; then
@@ -34,5 +37,11 @@ if [ "$what" = run ]; then
   else
     warn "The Python fixture cannot be installed (python3 3.11 or newer with venv, and PyPI, are needed): $KIT_CACHE/bench-python/install.log"
   fi
+fi
+if [ "$what" = capacity ]; then
+  for tool in prometheus wrk; do
+    if path=$(command -v "$tool"); then set -- "--$tool" "$path" "$@"; fi
+  done
+  set -- --simulators "$target/release/simulators" --load-test "$target/release/load-test" "$@"
 fi
 "$target/release/bench" "$what" --agent "$target/release/example-agent" --folder "$target/bench" "$@"

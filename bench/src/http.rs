@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as both ends here speak: whole messages with a `content-length`. A real client would take more
+//! As much of HTTP/1.1 as the ends here speak: whole messages, with a `content-length` or in chunks. A real client would take more
 //! of the two cores than the agent that is measured.
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
@@ -71,6 +71,10 @@ impl Connection {
             }
         };
         let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+        if is_chunked(&head) {
+            self.buffer.drain(..end);
+            return Ok(Some(Message { head, body: self.receive_chunks()? }));
+        }
         let length = content_length(&head)?;
         while self.buffer.len() < end + length {
             if self.read_more()? == 0 {
@@ -82,12 +86,49 @@ impl Connection {
         Ok(Some(Message { head, body }))
     }
 
+    /// A body of which each part says how long it is; the last one is empty.
+    fn receive_chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                match self.buffer.windows(2).position(|window| window == b"\r\n") {
+                    Some(end) => break end,
+                    None if self.read_more()? == 0 => return Err(ErrorKind::UnexpectedEof.into()),
+                    None => {}
+                }
+            };
+            let length = std::str::from_utf8(&self.buffer[..end]).ok();
+            let length =
+                length.and_then(|text| usize::from_str_radix(text.split(';').next()?.trim(), 16).ok());
+            let length = length
+                .filter(|length| body.len() + length <= MAX_MESSAGE_BYTES)
+                .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "not a chunk"))?;
+            let whole = end + 2 + length + 2;
+            while self.buffer.len() < whole {
+                if self.read_more()? == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+            }
+            body.extend_from_slice(&self.buffer[end + 2..end + 2 + length]);
+            self.buffer.drain(..whole);
+            if length == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
     fn read_more(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 16 << 10];
         let read = self.stream.read(&mut chunk)?;
         self.buffer.extend_from_slice(&chunk[..read]);
         Ok(read)
     }
+}
+
+fn is_chunked(head: &str) -> bool {
+    head.lines().filter_map(|line| line.split_once(':')).any(|(name, value)| {
+        name.eq_ignore_ascii_case("transfer-encoding") && value.trim().eq_ignore_ascii_case("chunked")
+    })
 }
 
 fn content_length(head: &str) -> io::Result<usize> {
@@ -123,4 +164,32 @@ pub fn response(status: &str, content_type: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}")
         .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_body_may_come_in_chunks() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let mut connection = Connection::of(listener.accept().unwrap().0).unwrap();
+            for body in ["3\r\nabc\r\n10;x=1\r\n0123456789abcdef\r\n0\r\n\r\n", "0\r\n\r\n", "x\r\n"] {
+                connection.receive().unwrap().unwrap();
+                let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+                for byte in answer.as_bytes() {
+                    connection.send(&[*byte]).unwrap();
+                }
+            }
+        });
+        let mut connection = Connection::to(address, Duration::from_secs(20)).unwrap();
+        assert_eq!(connection.ask(&get("/")).unwrap().body, b"abc0123456789abcdef");
+        assert_eq!(connection.ask(&get("/")).unwrap().body, b"");
+        assert_eq!(connection.ask(&get("/")).unwrap_err().kind(), ErrorKind::InvalidData);
+        server.join().unwrap();
+    }
 }

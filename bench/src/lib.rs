@@ -1,5 +1,6 @@
 //! What the agent's telemetry costs, in CPU time, throughput and memory, and that requests do not notice when what it
 //! reports to is slow, full or gone. Everything is compared within one run: the machine has its moods.
+pub mod capacity;
 pub mod cost;
 pub mod faults;
 pub mod http;

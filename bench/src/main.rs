@@ -5,6 +5,7 @@ use std::{
 };
 
 use bench::{
+    capacity::{self, Programs},
     report::{self, Bound},
     run,
     settings::{Cli, Command},
@@ -34,6 +35,11 @@ fn main() -> ExitCode {
             progress(&format!("a load of {time:?}"));
             soak::run(&places.agent, time.max(Duration::from_secs(30)), progress)
                 .map(|soak| (soak.to_text(), soak.to_json(), soak.bounds(), "soak.json"))
+        }
+        Command::Capacity { simulators, load_test, prometheus, wrk } => {
+            let programs = Programs { agent: places.agent, simulators, load_test, prometheus, wrk };
+            capacity::run(&programs, &places.folder, progress)
+                .map(|held| (held.to_text(), held.to_json(), held.bounds(), "capacity.json"))
         }
     };
     let (text, json, bounds, file) = outcome.unwrap_or_else(|e| fail::<Cli>(1, &e));

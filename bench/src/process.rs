@@ -68,7 +68,16 @@ impl Server {
     }
 
     /// Starts a command that serves on these addresses, and waits until it does.
-    pub fn start(mut command: Command, [api, admin]: [SocketAddr; 2]) -> Result<Self, String> {
+    pub fn start(command: Command, ports: [SocketAddr; 2]) -> Result<Self, String> {
+        Self::start_until(command, ports, "/healthz")
+    }
+
+    /// The same for one whose health is elsewhere on the second address.
+    pub fn start_until(
+        mut command: Command,
+        [api, admin]: [SocketAddr; 2],
+        healthy: &str,
+    ) -> Result<Self, String> {
         let name = command.get_program().display().to_string();
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.map_err(|e| format!("{name} cannot be started: {e}"))?;
@@ -77,7 +86,7 @@ impl Server {
         let output = child.stdout.take().map(Output::read).unwrap_or_default();
         let mut server = Self { child, clock, api, admin, output };
         let begun = Instant::now();
-        while server.get(admin, "/healthz").is_err() {
+        while server.get(admin, healthy).is_err() {
             if let Ok(Some(status)) = server.child.try_wait() {
                 let mut why = String::new();
                 let _ = server.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut why));

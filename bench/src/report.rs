@@ -208,7 +208,7 @@ fn row(cost: &Cost) -> String {
     format!("{:<30} {cpu:>26} {added:>26} {:>10.2}\n", cost.name, cost.throughput_ratio.median)
 }
 
-fn bounds_text(bounds: &[Bound]) -> String {
+pub(crate) fn bounds_text(bounds: &[Bound]) -> String {
     let mut text = "\n".to_owned();
     for Bound { name, value, relation, limit, kept } in bounds {
         let verdict = if *kept { "ok    " } else { "BROKEN" };
@@ -218,7 +218,7 @@ fn bounds_text(bounds: &[Bound]) -> String {
 }
 
 /// What the figures were measured on.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()

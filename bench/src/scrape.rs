@@ -20,7 +20,7 @@ const REQUESTS: u64 = 20_000;
 const OPEN_METRICS: &[u8] =
     b"GET /metrics HTTP/1.1\r\nhost: agent\r\naccept: application/openmetrics-text\r\n\r\n";
 
-fn failed(what: &'static str) -> impl Fn(io::Error) -> String {
+pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> String {
     move |e| format!("{what}: {e}")
 }
 
@@ -37,23 +37,28 @@ pub struct Scrape {
     pub request_threads_cpu_ms: f64,
 }
 
-/// Scrapes an agent with many tenants.
-pub fn measure(binary: &Path, folder: &Path, scrapes: u32) -> Result<Scrape, String> {
-    let mut tenants = String::from("[[tenant]]\nid = \"globex\"\ntier = \"standard\"\n");
-    for number in 1..TENANTS {
+/// An agent with metrics and so many tenants, whose series are there from the start.
+pub(crate) fn agent_of(binary: &Path, folder: &Path, tenants: usize) -> Result<Server, String> {
+    let mut text = String::from("[[tenant]]\nid = \"globex\"\ntier = \"standard\"\n");
+    for number in 1..tenants {
         let _ = write!(
-            tenants,
+            text,
             "[[tenant]]\nid = \"tenant-{number}\"\ntier = \"standard\"\nbudget_usd_per_day = 10.0\n"
         );
     }
     let file = folder.join("tenants.toml");
-    fs::write(&file, tenants).map_err(failed("the tenants file cannot be written"))?;
+    fs::write(&file, text).map_err(failed("the tenants file cannot be written"))?;
     let settings = [
         ("AGENT_LLM_BASE_URL", provider().map_err(failed("no provider"))?),
         ("AGENT_TENANTS_FILE", file.display().to_string()),
         ("AGENT_TELEMETRY", "metrics".to_owned()),
     ];
-    let agent = Server::agent(binary, &settings)?;
+    Server::agent(binary, &settings)
+}
+
+/// Scrapes an agent with many tenants.
+pub fn measure(binary: &Path, folder: &Path, scrapes: u32) -> Result<Scrape, String> {
+    let agent = agent_of(binary, folder, TENANTS)?;
     let before = agent.cpu_by_thread();
     let load = Load { api: agent.api, kind: Kind::Cached, connections: 8 };
     load.as_fast_as_answered(REQUESTS)?;

@@ -29,22 +29,30 @@ const ANSWER: &str = "data: {\"model\":\"sim-small\",\"choices\":[{\"delta\":{\"
 
 /// Starts a provider that answers every question at once; returns its base URL.
 pub fn provider() -> io::Result<String> {
+    Ok(format!("http://{}/v1", constant(&response("200 OK", "text/event-stream", ANSWER), Duration::ZERO)?))
+}
+
+/// Starts a server that gives every request this response, after this time; returns its address.
+pub fn constant(response: &[u8], after: Duration) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let url = format!("http://{}/v1", listener.local_addr()?);
-    let answer: Arc<[u8]> = response("200 OK", "text/event-stream", ANSWER).into();
+    let address = listener.local_addr()?;
+    let response: Arc<[u8]> = response.into();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let answer = answer.clone();
+            let response = response.clone();
             thread::spawn(move || -> io::Result<()> {
                 let mut connection = Connection::of(stream)?;
                 while connection.receive()?.is_some() {
-                    connection.send(&answer)?;
+                    if !after.is_zero() {
+                        thread::sleep(after);
+                    }
+                    connection.send(&response)?;
                 }
                 Ok(())
             });
         }
     });
-    Ok(url)
+    Ok(address)
 }
 
 /// How a collector is.

@@ -34,6 +34,21 @@ pub enum Command {
         #[arg(long, default_value = "30m", value_parser = some_time)]
         time: Duration,
     },
+    /// How much it holds, and how what it takes grows. Exit code 2 where a bound is broken
+    Capacity {
+        /// The simulators
+        #[arg(long, default_value = "target/release/simulators")]
+        simulators: PathBuf,
+        /// The load test
+        #[arg(long, default_value = "target/release/load-test")]
+        load_test: PathBuf,
+        /// Prometheus [default: without it]
+        #[arg(long)]
+        prometheus: Option<PathBuf>,
+        /// wrk, to compare the load test with [default: without it]
+        #[arg(long)]
+        wrk: Option<PathBuf>,
+    },
 }
 
 /// Where things are.
@@ -42,7 +57,7 @@ pub struct Places {
     /// The agent
     #[arg(long, default_value = "target/release/example-agent", global = true)]
     pub agent: PathBuf,
-    /// What is written: summary.json or soak.json, logs of the agents
+    /// What is written: summary.json, soak.json or capacity.json, logs of the agents
     #[arg(long, default_value = "target/bench", global = true)]
     pub folder: PathBuf,
 }

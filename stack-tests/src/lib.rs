@@ -14,4 +14,5 @@ pub mod scale;
 pub mod stack;
 pub mod tools;
 pub mod trials;
+pub mod usage;
 pub mod wait;

@@ -114,6 +114,18 @@ impl Elasticsearch {
         }
     }
 
+    /// Puts documents into an index: actions and sources, a line each.
+    pub fn bulk(&self, index: &str, lines: String) -> Result<(), String> {
+        let request = clients::client().post(format!("{}/{index}/_bulk?filter_path=errors", self.url()));
+        let request = request.basic_auth("elastic", Some(self.secret("elasticsearch_password")?));
+        let answer = clients::send(request.header("content-type", "application/x-ndjson").body(lines))?;
+        if answer.status == 200 && answer.json()?["errors"] == false {
+            Ok(())
+        } else {
+            Err(format!("{index}: {}: {:.300}", answer.status, answer.text))
+        }
+    }
+
     /// How many documents have been indexed, searchable or not.
     pub fn indexed(&self) -> Result<u64, String> {
         let stats = self.ask(
