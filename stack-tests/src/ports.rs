@@ -18,7 +18,9 @@ pub struct Port {
 /// # Errors
 /// The row that is none.
 pub fn table(page: &str) -> Result<Vec<Port>, String> {
-    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| service "));
+    // The page has other tables below.
+    let rows = page.lines().skip_while(|line| !line.starts_with("| service ")).skip(1);
+    let rows = rows.take_while(|line| line.starts_with('|')).filter(|line| line.starts_with("| "));
     rows.map(|row| parse(row).ok_or_else(|| format!("no service, port, setting and requests: {row}")))
         .collect()
 }
