@@ -58,7 +58,9 @@ mod tests {
         for bad in
             ["| a | 80 | A_PORT | all | GET /x |", "| a | b | A_PORT | all | tcp |", "| a | 80 | tcp |"]
         {
-            assert!(table(bad).is_err(), "{bad}");
+            assert!(table(&format!("| service | port |\n|---|---|\n{bad}\n")).is_err(), "{bad}");
         }
+        let below = format!("{page}\n## Limits\n\n| limit | value |\n|---|---|\n| body | 64 KiB |\n");
+        assert_eq!(table(&below).unwrap(), ports);
     }
 }
