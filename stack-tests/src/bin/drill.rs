@@ -25,6 +25,9 @@ struct Arguments {
     /// A scenario, an alert, or `all`; `list` says which there are
     #[arg(default_value = "list")]
     scenario: String,
+    /// With `all`: not these
+    #[arg(long, value_name = "SCENARIO")]
+    skip: Vec<String>,
     /// Insist on a stack whose rules run twenty times as fast (FAST=1 make up)
     #[arg(long)]
     fast: bool,
@@ -48,11 +51,19 @@ fn main() -> ExitCode {
     }
     // Of a scenario all of its alerts; where one of them was named, that one.
     let run = |scenario: &'static Scenario| {
+        if arguments.skip.iter().any(|name| name == scenario.name) {
+            return None;
+        }
         let all = arguments.scenario == "all" || scenario.name == arguments.scenario;
         let is_named = |alert: &str| all || alert == arguments.scenario;
         let alerts: Vec<_> = scenario.alerts.iter().filter(|expected| is_named(expected.alert)).collect();
         (all || !alerts.is_empty()).then_some(Run { scenario, alerts })
     };
+    if let Some(name) = arguments.skip.iter().find(|name| scenarios().all(|scenario| scenario.name != *name))
+    {
+        let message = format!("--skip {name}: there is no such scenario: see `make drill`");
+        command_line::fail::<Arguments>(command_line::EXIT_USAGE, &message);
+    }
     if !scenarios().any(|scenario| run(scenario).is_some()) {
         let message = format!("there is no scenario {:?}: see `make drill`", arguments.scenario);
         command_line::fail::<Arguments>(command_line::EXIT_USAGE, &message);

@@ -57,6 +57,9 @@ pub fn sources(rename: &dyn Fn(&str) -> String) -> Sources {
     .into()
 }
 
+/// More points in a series Prometheus refuses.
+const MOST_POINTS: u64 = 11_000;
+
 /// What came back.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Data {
@@ -84,6 +87,12 @@ impl When {
     pub fn last(length: Duration) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self { from: now.saturating_sub(length.as_secs()), to: now, points: 600 }
+    }
+
+    /// The same time with a point for each second, as far as Prometheus goes.
+    #[must_use]
+    pub fn every_second(self) -> Self {
+        Self { points: self.seconds().min(MOST_POINTS), ..self }
     }
 
     fn seconds(&self) -> u64 {
