@@ -47,7 +47,13 @@ impl Tool {
     }
 }
 
-fn cache() -> Option<PathBuf> {
+/// Whether tests run where nobody could install what is missing: `CI=true`. There it must not be missing.
+pub fn unattended() -> bool {
+    env::var("CI").is_ok_and(|ci| ci == "true")
+}
+
+/// Where `make setup` keeps what it fetches and builds.
+pub fn cache() -> Option<PathBuf> {
     let folder = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     folder("AGENT_KIT_CACHE").or_else(|| {
         let base = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));

@@ -27,9 +27,11 @@ pub(crate) fn trials(repository: &Path, promtool: &Checker) -> Vec<Trial> {
             }));
         }
     }
-    for file in files(&folder.join("rules"), "yml") {
-        let name = format!("prometheus::rules::{}", stem(&file));
-        trials.push(promtool.trial(name, move |promtool| rules_are_valid(promtool, &file)));
+    for kind in ["rules", "mappings"] {
+        for file in files(&folder.join(kind), "yml") {
+            let name = format!("prometheus::{kind}::{}", stem(&file));
+            trials.push(promtool.trial(name, move |promtool| rules_are_valid(promtool, &file)));
+        }
     }
     for file in files(&folder.join("tests"), "yml") {
         let name = format!("prometheus::tests::{}", stem(&file));
@@ -50,6 +52,7 @@ pub(crate) fn trials(repository: &Path, promtool: &Checker) -> Vec<Trial> {
         own("every_alert_has_a_test_and_a_runbook", alerts_have_tests_and_runbooks),
         own("every_alert_links_to_a_dashboard_that_is_there", alerts_have_dashboards),
         own("every_alert_names_its_team", alerts_have_teams),
+        own("every_mapping_says_whence_it_is_and_has_a_test", mappings_are_told_apart),
         own("the_page_has_every_alert_as_it_is", page_has_alerts),
         own("every_alert_is_drilled_or_the_page_says_why_not", alerts_are_drilled),
     ]);
@@ -190,6 +193,28 @@ fn alerts_have_teams(repository: &Path) -> Result<(), String> {
         ensure(receivers.contains(format!("{team}-team").as_str()), || {
             format!("{}: no receiver {team}-team", alert.name)
         })?;
+    }
+    Ok(())
+}
+
+/// What a mapping records can be told from what an agent shows by `mapped_from`; a mapping has a test of its own, and its place in
+/// the folder's README.
+fn mappings_are_told_apart(repository: &Path) -> Result<(), String> {
+    let folder = repository.join("prometheus");
+    let readme = crate::read(&folder.join("README.md"))?;
+    for file in files(&folder.join("mappings"), "yml") {
+        let name = stem(&file);
+        let selected = format!("{{mapped_from=\"{name}\"");
+        for rule in rules::of_file(&file)? {
+            // From a series of the same mapping the label comes along.
+            let labelled = rule.labels.get("mapped_from") == Some(&name) || rule.expr.contains(&selected);
+            ensure(labelled && !rule.is_alert, || format!("{}: {} has no mapped_from", file.display(), rule.name))?;
+        }
+        let test = crate::read(&folder.join(format!("tests/mapping-{name}.yml")))?;
+        ensure(test.contains(&format!("../mappings/{name}.yml")) && test.contains("exp_alerts:\n"), || {
+            format!("no alert fires in the test of the mapping {name}")
+        })?;
+        ensure(readme.contains(&format!("`mappings/{name}.yml`")), || format!("README.md lacks {name}"))?;
     }
     Ok(())
 }
