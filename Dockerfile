@@ -11,6 +11,7 @@ COPY command-line command-line
 # The agent searches the documentation for its answers: it is built in.
 COPY docs docs
 COPY example-agent example-agent
+COPY examples examples
 COPY load-test load-test
 COPY log-watch log-watch
 COPY simulators simulators

@@ -53,6 +53,7 @@ fi
 if [ "${CI:-}" = true ]; then
   "$here/litellm.sh" || warn "LiteLLM is missing: the agent is not tested against a provider that is not ours."
   "$here/schemathesis.sh" || warn "Schemathesis is missing: the agent's OpenAPI document is not fuzzed."
+  "$here/instrumenting.sh" || warn "The instrumented service in Python is not tested."
 fi
 # Where `cargo deny` is not there already, and people do not wait for it to compile.
 cargo_deny() {

@@ -17,6 +17,7 @@ pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
     let context = repository.to_owned();
     let languages = repository.to_owned();
     let ports = repository.to_owned();
+    let code = repository.to_owned();
     vec![
         trial("documents::security_has_every_published_port".into(), move || published_ports(&ports)),
         trial("documents::the_readmes_say_the_same_in_both_languages".into(), move || {
@@ -29,7 +30,40 @@ pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
             env_example(&settings)
         }),
         trial("documents::every_link_to_a_file_leads_to_one".into(), move || pages_links(&links)),
+        trial("documents::the_code_of_instrumenting_is_that_of_the_examples".into(), move || {
+            code_is_cut_out(&code)
+        }),
     ]
+}
+
+/// Each block of Rust or Python on the page is so many lines, one after the other, of a file that is tested.
+fn code_is_cut_out(repository: &Path) -> Result<(), String> {
+    let examples = repository.join("examples");
+    let (rust, python) = (examples.join("instrumenting-rust/src"), examples.join("instrumenting-python"));
+    let sources: Vec<_> = [crate::files(&rust, "rs"), crate::files(&python, "py")].concat();
+    let sources: Vec<_> = sources.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+    let page = read(&repository.join("docs/instrumenting.md"))?;
+    let blocks = regex("(?s)```(?:rust|python)\n(.*?)\n```");
+    let mut found = 0;
+    for block in blocks.captures_iter(&page) {
+        let cut: Vec<_> = block[1].lines().collect();
+        let holds = |source: &String| {
+            let lines: Vec<_> = source.lines().collect();
+            lines.windows(cut.len()).any(|window| same_but_for_its_place(window, &cut))
+        };
+        ensure(sources.iter().any(holds), || format!("in no file of examples/:\n{}", &block[1]))?;
+        found += 1;
+    }
+    ensure(found >= 10, || format!("the page has {found} blocks of code"))
+}
+
+/// Whether lines are the same once each has lost the first one's indentation.
+fn same_but_for_its_place(window: &[&str], cut: &[&str]) -> bool {
+    let indentation = window[0].len() - window[0].trim_start().len();
+    window.iter().zip(cut).all(|(line, cut)| match line.split_at_checked(indentation) {
+        Some((space, rest)) => space.trim().is_empty() && rest == *cut,
+        None => line.trim().is_empty() && cut.is_empty(),
+    })
 }
 
 fn regex(pattern: &str) -> Regex {

@@ -208,7 +208,9 @@ fn mappings_are_told_apart(repository: &Path) -> Result<(), String> {
         for rule in rules::of_file(&file)? {
             // From a series of the same mapping the label comes along.
             let labelled = rule.labels.get("mapped_from") == Some(&name) || rule.expr.contains(&selected);
-            ensure(labelled && !rule.is_alert, || format!("{}: {} has no mapped_from", file.display(), rule.name))?;
+            ensure(labelled && !rule.is_alert, || {
+                format!("{}: {} has no mapped_from", file.display(), rule.name)
+            })?;
         }
         let test = crate::read(&folder.join(format!("tests/mapping-{name}.yml")))?;
         ensure(test.contains(&format!("../mappings/{name}.yml")) && test.contains("exp_alerts:\n"), || {

@@ -52,10 +52,9 @@ pub(crate) fn has_data(repository: &Path, prometheus: &Path, program: &Path) -> 
         ("sum(agent_requests_total{job=\"litellm\", status=\"success\"})", (|n| n >= 4.0) as fn(f64) -> bool),
         ("sum(agent_requests_total{job=\"litellm\", status=\"error\"})", |n| n >= 1.0),
         ("sum(agent_errors_total{error_type=\"Openai.InternalServerError\"})", |n| n >= 1.0),
-        (
-            "sum(agent_requests_total{status=\"rejected\", endpoint=\"/v1/chat/completions\"})",
-            |n| (n - 1.0).abs() < 0.1,
-        ),
+        ("sum(agent_requests_total{status=\"rejected\", endpoint=\"/v1/chat/completions\"})", |n| {
+            (n - 1.0).abs() < 0.1
+        }),
         ("sum(agent_request_duration_seconds_bucket{le=\"+Inf\"})", |n| n >= 4.0),
         ("sum(agent_request_duration_seconds_sum)", |seconds| seconds > 0.0),
         ("sum by (direction) (agent_llm_tokens_total{tenant_id=\"other\"})", |tokens| tokens > 10.0),
@@ -117,7 +116,11 @@ impl Proxy {
             .args(["--config", "config.yaml", "--host", "127.0.0.1", "--port", port])
             .current_dir(folder.path())
             // Prices and usage data stay where they are.
-            .envs([("LITELLM_LOCAL_MODEL_COST_MAP", "True"), ("LITELLM_TELEMETRY", "False"), ("NO_PROXY", "127.0.0.1")])
+            .envs([
+                ("LITELLM_LOCAL_MODEL_COST_MAP", "True"),
+                ("LITELLM_TELEMETRY", "False"),
+                ("NO_PROXY", "127.0.0.1"),
+            ])
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(failed)?)
             .stderr(log)

@@ -61,7 +61,8 @@ impl Prometheus {
             }],
         });
         // YAML is a superset of JSON.
-        std::fs::write(folder.path().join("with-mapping.yml"), config.to_string()).map_err(|e| e.to_string())?;
+        std::fs::write(folder.path().join("with-mapping.yml"), config.to_string())
+            .map_err(|e| e.to_string())?;
         let address = free_address()?;
         let process = Command::new(program)
             .current_dir(folder.path())
@@ -77,7 +78,8 @@ impl Prometheus {
     }
 
     fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
-        let response = self.http.get(format!("{}/api/v1/{path}", self.url)).query(query).send();
+        let url = reqwest::Url::parse_with_params(&format!("{}/api/v1/{path}", self.url), query);
+        let response = self.http.get(url.map_err(|e| e.to_string())?).send();
         let text = response.and_then(reqwest::blocking::Response::text).map_err(|e| e.to_string())?;
         serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
     }
