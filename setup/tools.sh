@@ -34,6 +34,12 @@ from_packages() {
     cp "$unpacked/usr/bin/promtool" "$unpacked/usr/bin/amtool" "$KIT_TOOLS/" && rm -rf "$unpacked"
 }
 
+victoria_metrics() {
+  local unpacked=$KIT_CACHE/victoria-metrics
+  step victoria-metrics "Unpacking VictoriaMetrics of Debian $KIT_SUITE" unpack_packages "$unpacked" victoria-metrics &&
+    cp "$unpacked/usr/bin/victoria-metrics" "$KIT_TOOLS/" && rm -rf "$unpacked"
+}
+
 mkdir -p "$KIT_TOOLS"
 # Nobody is asked for a password for the sake of a linter.
 if ! command -v shellcheck >/dev/null 2>&1; then
@@ -54,6 +60,8 @@ if [ "${CI:-}" = true ]; then
   "$here/litellm.sh" || warn "LiteLLM is missing: the agent is not tested against a provider that is not ours."
   "$here/schemathesis.sh" || warn "Schemathesis is missing: the agent's OpenAPI document is not fuzzed."
   "$here/instrumenting.sh" || warn "The instrumented service in Python is not tested."
+  [ -x "$KIT_TOOLS/victoria-metrics" ] || { on_debian && [ -n "$(debian_mirror)" ] && victoria_metrics; } ||
+    warn "VictoriaMetrics is missing: remote write is not tested."
 fi
 # Where `cargo deny` is not there already, and people do not wait for it to compile.
 cargo_deny() {

@@ -10,6 +10,7 @@ pub mod drill;
 pub mod elasticsearch;
 pub mod logpath;
 pub mod ports;
+pub mod programs;
 pub mod scale;
 pub mod stack;
 pub mod tools;

@@ -13,11 +13,15 @@ use clap::Parser as _;
 use reqwest::blocking::Client;
 use serde_json::json;
 use simulators::{llm::trace::Tracing, settings};
-use stack_tests::{clients, tools};
+use stack_tests::{
+    clients,
+    programs::{Process, free_address},
+    tools,
+};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime};
 
-use crate::server::{Process, Prometheus, free_address};
+use crate::server::Prometheus;
 
 /// It imports half of what Python has.
 const PATIENCE: Duration = Duration::from_mins(3);

@@ -1,14 +1,16 @@
 //! A Prometheus with one mapping and the kit's rules, fifteen times as fast.
 
 use std::{
-    net::TcpListener,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use stack_tests::{clients, wait};
+use stack_tests::{
+    programs::{self, Process, free_address},
+    wait,
+};
 use tempfile::TempDir;
 
 /// What durations are divided by: groups of 15 seconds become one of a second, windows of 5 minutes 20 seconds.
@@ -16,26 +18,9 @@ const FACTOR: u32 = 15;
 /// Some windows, and a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Ends with its owner.
-pub(crate) struct Process(pub(crate) Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A loopback address that nobody listens on.
-pub(crate) fn free_address() -> Result<String, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
-    listener.local_addr().map(|address| address.to_string()).map_err(|e| e.to_string())
-}
-
 /// A running one.
 pub(crate) struct Prometheus {
     url: String,
-    http: reqwest::blocking::Client,
     _process: Process,
     _folder: TempDir,
 }
@@ -73,32 +58,22 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|e| format!("{}: {e}", program.display()))?;
-        let http = clients::client();
-        Ok(Self { url: format!("http://{address}"), http, _process: Process(process), _folder: folder })
-    }
-
-    fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
-        let url = reqwest::Url::parse_with_params(&format!("{}/api/v1/{path}", self.url), query);
-        let response = self.http.get(url.map_err(|e| e.to_string())?).send();
-        let text = response.and_then(reqwest::blocking::Response::text).map_err(|e| e.to_string())?;
-        serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
+        Ok(Self { url: format!("http://{address}"), _process: Process(process), _folder: folder })
     }
 
     /// Waits until the expression's answer holds at least one sample, and all of them are as asked.
     pub(crate) fn waits_for(&self, expression: &str, holds: fn(f64) -> bool) -> Result<(), String> {
         wait::until(expression, PATIENCE, || {
-            let answer = self.get("query", &[("query", expression)])?;
-            let samples = answer["data"]["result"].as_array().ok_or_else(|| answer.to_string())?;
-            let value = |sample: &Value| sample["value"][1].as_str().and_then(|text| text.parse().ok());
-            let all = samples.iter().all(|sample| value(sample).is_some_and(holds));
-            if all && !samples.is_empty() { Ok(()) } else { Err(answer.to_string()) }
+            let samples = programs::query(&self.url, expression, None)?;
+            let all = samples.iter().all(|(_, value)| value.parse().is_ok_and(holds));
+            if all && !samples.is_empty() { Ok(()) } else { Err(format!("{samples:?}")) }
         })
     }
 
     /// Waits until the alert fires.
     pub(crate) fn waits_for_alert(&self, alert: &str) -> Result<(), String> {
         wait::until(alert, PATIENCE, || {
-            let answer = self.get("alerts", &[])?;
+            let answer = programs::ask(&format!("{}/api/v1/alerts", self.url), &[])?;
             let alerts = answer["data"]["alerts"].as_array().ok_or_else(|| answer.to_string())?;
             let fires = |found: &Value| found["labels"]["alertname"] == alert && found["state"] == "firing";
             if alerts.iter().any(fires) { Ok(()) } else { Err(answer.to_string()) }

@@ -19,7 +19,7 @@ use crate::service::Kind;
 fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let python = python().ok_or("its virtual environment is missing: run setup/instrumenting.sh");
-    let checks: [(&str, fn(&Kind)); 4] = [
+    let checks: [(&str, Check); 4] = [
         ("metrics_are_as_documented", metrics::are_as_documented),
         ("lines_are_as_documented", lines::are_as_documented),
         ("spans_are_as_documented", spans::are_as_documented),
@@ -40,8 +40,11 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
+/// What is asked of a service.
+type Check = fn(&Kind);
+
 /// A trial of a service, or the reason why there is none.
-fn trial(name: String, kind: Result<Kind, &'static str>, check: fn(&Kind)) -> Trial {
+fn trial(name: String, kind: Result<Kind, &'static str>, check: Check) -> Trial {
     match kind {
         Ok(kind) => Trial::test(name, move || {
             check(&kind);

@@ -69,8 +69,13 @@ impl Service {
         };
         command.env("LLM_BASE_URL", provider.base_url());
         command.envs(collector.map(|collector| ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint)));
-        let mut process =
-            command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut process = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
         let lines = Arc::<Mutex<Vec<Value>>>::default();
         let (output, kept) = (process.stdout.take().unwrap(), lines.clone());
         thread::spawn(move || {

@@ -6,7 +6,7 @@ use std::{
 
 use opentelemetry_proto::tonic::{
     common::v1::any_value::Value as Any,
-    trace::v1::{Span, span::SpanKind, status::StatusCode},
+    trace::v1::{Span, Status, span::SpanKind, status::StatusCode},
 };
 
 use crate::{
@@ -63,7 +63,7 @@ pub(crate) fn are_as_documented(kind: &Kind) {
     }
     for span in trace_of(&collector, 0xB2) {
         let exception = span.events.iter().any(|event| event.name == "exception");
-        let status = span.status.as_ref().map(|status| status.code());
+        let status = span.status.as_ref().map(Status::code);
         assert!(exception && status == Some(StatusCode::Error), "{span:?}");
     }
 }

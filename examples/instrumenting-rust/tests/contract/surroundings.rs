@@ -15,7 +15,7 @@ use simulators::{llm::trace::Tracing, settings};
 use tokio::{net::TcpListener, runtime::Runtime};
 
 /// How long a condition is given; a busy machine starts Python slowly.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Asks again and again until there is something.
 pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

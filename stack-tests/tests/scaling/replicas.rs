@@ -1,0 +1,208 @@
+//! `deploy/high-availability/`: two Prometheus servers and two Alertmanagers, in containers, with the very files; rules, routes and
+//! intervals twenty times as fast. Nothing else runs, so that the one alert of an agent is that there is none.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use regex::Regex;
+use serde_json::{Value, json};
+use stack_tests::{
+    clients,
+    programs::{ask, free_address},
+    wait,
+};
+
+const FACTOR: u32 = 20;
+/// A busy machine, and the second Alertmanager's turn, which comes after 15 seconds.
+const PATIENCE: Duration = Duration::from_secs(90);
+const PROJECT: &str = "agent-kit-scaling";
+const SERVICES: [&str; 5] =
+    ["prometheus", "prometheus-2", "alertmanager", "alertmanager-2", "simulators-slack"];
+
+pub(crate) fn tell_people_once(repository: &Path) -> Result<(), String> {
+    let kit = Kit::start(repository)?;
+    for alertmanager in ["ALERTMANAGER_PORT", "ALERTMANAGER_2_PORT"] {
+        wait::until("the Alertmanagers know one another", PATIENCE, || {
+            kit.metric(alertmanager, "alertmanager_cluster_members")
+                .and_then(|members| at_least(members, 2.0))
+        })?;
+    }
+    for prometheus in ["PROMETHEUS_PORT", "PROMETHEUS_2_PORT"] {
+        wait::until("each Prometheus fires", PATIENCE, || {
+            let alerts = ask(&kit.url(prometheus, "/api/v1/alerts"), &[])?;
+            let fires =
+                |alert: &Value| alert["labels"]["alertname"] == "AgentAbsent" && alert["state"] == "firing";
+            let alerts = alerts["data"]["alerts"].as_array().cloned().unwrap_or_default();
+            if alerts.iter().any(fires) { Ok(()) } else { Err(format!("{alerts:?}")) }
+        })?;
+    }
+    // Each has come to the point of sending: the one did, the other knew of it. Two ways, mail and Slack, are two questions.
+    for alertmanager in ["ALERTMANAGER_PORT", "ALERTMANAGER_2_PORT"] {
+        wait::until("each Alertmanager has had its turn", PATIENCE, || {
+            kit.metric(alertmanager, "alertmanager_nflog_queries_total").and_then(|n| at_least(n, 2.0))
+        })?;
+        let alerts = ask(&kit.url(alertmanager, "/api/v2/alerts"), &[])?;
+        let replica =
+            alerts.as_array().into_iter().flatten().any(|alert| alert["labels"].get("replica").is_some());
+        if replica {
+            return Err(format!("an alert that says which replica it is of is two alerts: {alerts}"));
+        }
+    }
+    kit.one_message_of("AgentAbsent")?;
+
+    // One of them dies, and something else breaks.
+    kit.compose(&["kill", "alertmanager"])?;
+    let asked = kit.metric("ALERTMANAGER_2_PORT", "alertmanager_nflog_queries_total")?;
+    kit.target("grafana", "- targets: [\"grafana:3000\"]\n")?;
+    wait::until("a message of what broke then", PATIENCE, || kit.one_message_of("GrafanaDown"))?;
+    wait::until("the one that is left has come to AgentAbsent again", PATIENCE, || {
+        let now = kit.metric("ALERTMANAGER_2_PORT", "alertmanager_nflog_queries_total")?;
+        at_least(now, asked + 6.0)
+    })?;
+    kit.one_message_of("GrafanaDown")?;
+    kit.one_message_of("AgentAbsent")
+}
+
+fn at_least(value: f64, least: f64) -> Result<(), String> {
+    if value >= least { Ok(()) } else { Err(value.to_string()) }
+}
+
+/// The containers, and their folder.
+struct Kit {
+    repository: PathBuf,
+    folder: tempfile::TempDir,
+    ports: BTreeMap<&'static str, String>,
+}
+
+impl Drop for Kit {
+    fn drop(&mut self) {
+        let _ = self.compose(&["down", "--volumes", "--timeout", "2"]);
+    }
+}
+
+impl Kit {
+    fn start(repository: &Path) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let mut ports = BTreeMap::new();
+        for name in
+            ["PROMETHEUS_PORT", "PROMETHEUS_2_PORT", "ALERTMANAGER_PORT", "ALERTMANAGER_2_PORT", "SLACK_PORT"]
+        {
+            let address = free_address()?;
+            ports.insert(name, address.rsplit(':').next().unwrap_or_default().to_owned());
+        }
+        let kit = Self { repository: repository.to_owned(), folder, ports };
+        let scaled = |from: &str, to: &str| {
+            stack_tests::scale::folder(&repository.join(from), &kit.at(to), FACTOR).map_err(|e| e.to_string())
+        };
+        scaled("prometheus", "prometheus")?;
+        scaled("alertmanager", "alertmanager")?;
+        scaled("deploy/high-availability", "high-availability")?;
+        for folder in ["targets", "secrets"] {
+            std::fs::create_dir(kit.at(folder)).map_err(|e| e.to_string())?;
+        }
+        kit.target("prometheus", "- targets: [\"prometheus:9090\", \"prometheus-2:9090\"]\n")?;
+        for secret in
+            ["slack_webhook_url", "smtp_password", "pagerduty_routing_key", "webhook_url", "deadman_url"]
+        {
+            kit.write(&format!("secrets/{secret}"), "http://simulators-slack:8082/services/T0/B0/trial")?;
+        }
+        let mount = format!(
+            "{}:/etc/prometheus/prometheus.yml:ro",
+            kit.at("high-availability/prometheus.yml").display()
+        );
+        let faster = json!({ "volumes": [mount] });
+        let own = json!({ "services": { "prometheus": faster, "prometheus-2": faster } });
+        kit.write("faster.yml", &own.to_string())?;
+        // The containers' users are not this one.
+        set_readable(kit.folder.path())?;
+        // What an earlier run has left.
+        let _ = kit.compose(&["down", "--volumes", "--timeout", "2"]);
+        kit.compose(&[&["up", "--detach", "--wait", "--no-build", "--quiet-pull"], &SERVICES[..]].concat())?;
+        Ok(kit)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), String> {
+        std::fs::write(self.at(name), text).map_err(|e| format!("{name}: {e}"))?;
+        set_readable(&self.at(name))
+    }
+
+    /// Has Prometheus scrape this.
+    fn target(&self, job: &str, text: &str) -> Result<(), String> {
+        self.write(&format!("targets/{job}.yml"), text)
+    }
+
+    fn compose(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new("docker");
+        command.current_dir(&self.repository).args(["compose", "--project-name", PROJECT]);
+        for file in ["docker-compose.yml", "deploy/high-availability/docker-compose.yml"] {
+            command.arg("--file").arg(file);
+        }
+        command.arg("--file").arg(self.at("faster.yml")).args(arguments).stdin(Stdio::null());
+        command.envs(&self.ports).env("COMPOSE_PROFILES", "").env("BIND_ADDRESS", "127.0.0.1");
+        command
+            .env("PROMETHEUS_CONFIG_DIR", self.at("prometheus"))
+            .env("PROMETHEUS_TARGETS_DIR", self.at("targets"));
+        command
+            .env("ALERTMANAGER_CONFIG_DIR", self.at("alertmanager"))
+            .env("SECRETS_DIR", self.at("secrets"));
+        command.env("PROMETHEUS_RESEND_DELAY", "2s").env_remove("COMPOSE_PROJECT_NAME");
+        let output = command.output().map_err(|e| format!("docker compose: {e}"))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(format!(
+                "docker compose {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            ))
+        }
+    }
+
+    fn url(&self, port: &str, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports[port])
+    }
+
+    /// The sum of a metric's series.
+    fn metric(&self, port: &str, name: &str) -> Result<f64, String> {
+        let answer = clients::send(clients::client().get(self.url(port, "/metrics")))?;
+        let sample =
+            Regex::new(&format!(r"(?m)^{name}(?:\{{[^}}]*\}})? (\S+)$")).map_err(|e| e.to_string())?;
+        let values = sample.captures_iter(&answer.text).map(|found| found[1].parse::<f64>());
+        values.sum::<Result<f64, _>>().map_err(|e| format!("{name}: {e}"))
+    }
+
+    /// That people were told of this alert once, not twice and not at all.
+    fn one_message_of(&self, alert: &str) -> Result<(), String> {
+        let inbox = ask(&self.url("SLACK_PORT", "/api/messages"), &[])?;
+        let messages = inbox["messages"].as_array().ok_or_else(|| inbox.to_string())?;
+        let of_alert: Vec<_> =
+            messages.iter().filter(|message| message.to_string().contains(alert)).collect();
+        if of_alert.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{} messages of {alert}: {of_alert:?}", of_alert.len()))
+        }
+    }
+}
+
+/// Lets the containers' users read it, with what is in it.
+fn set_readable(path: &Path) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mode = if path.is_dir() { 0o755 } else { 0o644 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            set_readable(&entry.map_err(failed)?.path())?;
+        }
+    }
+    Ok(())
+}
