@@ -1,4 +1,4 @@
-//! `deploy/remote-write/`: Prometheus with its very file, and a VictoriaMetrics that is away for a while.
+//! `deploy/remote-write/`: Prometheus with its very file, and a `VictoriaMetrics` that is away for a while.
 
 use std::{
     path::Path,
@@ -12,6 +12,10 @@ use std::{
 };
 
 use axum::{Router, routing::get};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use stack_tests::{
     programs::{self, Process, free_address},
     tools::Tool,
@@ -66,8 +70,8 @@ pub(crate) fn answers_alike(repository: &Path, prometheus: &Tool, victoria: &Too
     let (own, other) = (format!("http://{own}"), format!("http://{other}"));
     alike(&own, &other, "before the outage")?;
 
-    // Away, for as long as ten scrapes take.
-    drop(store);
+    // Away, for as long as ten scrapes take. It is told to end: killed, it would lose the last seconds that it has taken.
+    end(store)?;
     let seen = scrapes.load(Ordering::Relaxed);
     wait::until("scrapes while the receiver is away", PATIENCE, || {
         let now = scrapes.load(Ordering::Relaxed);
@@ -89,8 +93,8 @@ fn alike(own: &str, other: &str, when: &str) -> Result<(), String> {
         })?;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?;
-    // Of a moment that is over: what was scraped then is known to both, or missing.
-    let at = now.as_secs().to_string();
+    // The next full second: soon over, and then what was scraped is known to both, or missing.
+    let at = (now.as_secs() + 1).to_string();
     for query in QUERIES {
         wait::until(&format!("{query} {when}"), PATIENCE, || {
             let (here, there) = (sorted(own, query, &at)?, sorted(other, query, &at)?);
@@ -116,6 +120,11 @@ fn sorted(server: &str, query: &str, at: &str) -> Result<Vec<(String, String)>, 
 fn start(command: &mut Command) -> Result<Process, String> {
     let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     process.map(Process).map_err(|e| e.to_string())
+}
+
+fn end(mut store: Process) -> Result<(), String> {
+    kill(Pid::from_raw(store.0.id().cast_signed()), Signal::SIGTERM).map_err(|e| e.to_string())?;
+    store.0.wait().map(drop).map_err(|e| e.to_string())
 }
 
 fn start_victoria(program: &Tool, data: &Path, address: &str) -> Result<Process, String> {

@@ -109,7 +109,10 @@ impl Kit {
         for secret in
             ["slack_webhook_url", "smtp_password", "pagerduty_routing_key", "webhook_url", "deadman_url"]
         {
-            kit.write(&format!("secrets/{secret}"), "http://simulators-slack:8082/services/T0/B0/trial")?;
+            kit.write(
+                &format!("secrets/{secret}"),
+                "http://simulators-slack:8082/services/T00000000/B00000000/simulated",
+            )?;
         }
         let mount = format!(
             "{}:/etc/prometheus/prometheus.yml:ro",
