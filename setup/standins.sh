@@ -8,7 +8,7 @@ DEBIAN_IMAGE=agent-kit/debian:$KIT_SUITE
 recipe_of() {
   case $1 in
     prometheus | alertmanager | pushgateway | node-exporter | elasticsearch-exporter) echo "prometheus $1" ;;
-    jaeger | maildev | elasticsearch) echo "$1 $1" ;;
+    jaeger | maildev | elasticsearch | victoria-metrics) echo "$1 $1" ;;
     runtime) echo "debian -" ;;
     rust) if host_toolchain >/dev/null; then echo "rust rust-host"; else echo "rust rust-debian"; fi ;;
     *) return 1 ;;

@@ -1,7 +1,8 @@
 //! The two small services of `docs/instrumenting.md`, this one and the one in Python beside it, keep to the contract: what they show is
 //! compared with the tables of `docs/metrics.md`, `docs/logs.md` and `docs/traces.md`.
 //!
-//! The Python one needs its virtual environment (`setup/instrumenting.sh`). Without it its trials are listed as ignored; with `CI=true` they fail instead.
+//! The Python one needs its virtual environment (`setup/instrumenting.sh`). Without it its trials are listed as ignored; with
+//! `CI=true` they fail instead.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
 mod lines;
 mod metrics;
