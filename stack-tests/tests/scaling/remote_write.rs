@@ -64,6 +64,8 @@ pub(crate) fn answers_alike(repository: &Path, prometheus: &Tool, victoria: &Too
     let _server = start(
         Command::new(prometheus.path())
             .current_dir(folder.path())
+            // An external label, which is not to be on what is written.
+            .env("GRAFANA_URL", "http://grafana.example:3000")
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
             .arg(format!("--web.listen-address={own}")),
     )?;
