@@ -1,4 +1,4 @@
-//! LiteLLM's proxy with the simulator as its provider.
+//! `LiteLLM`'s proxy with the simulator as its provider.
 
 use std::{
     os::unix::process::CommandExt as _,

@@ -1,4 +1,4 @@
-//! `prometheus/mappings/` in a real Prometheus: over what OpenLIT shows (a sample), and over a running LiteLLM whose provider is the
+//! `prometheus/mappings/` in a real Prometheus: over what `OpenLIT` shows (a sample), and over a running `LiteLLM` whose provider is the
 //! simulator. promtool's tests of the same files are in `prometheus/tests/`.
 //!
 //! Listed as ignored where a program is missing; with `CI=true` they fail instead.
