@@ -12,6 +12,7 @@ COPY command-line command-line
 COPY docs docs
 COPY example-agent example-agent
 COPY examples examples
+COPY export export
 COPY load-test load-test
 COPY log-watch log-watch
 COPY simulators simulators

@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill panels check test test-logstash bench soak capacity bench-logs bench-dashboards audit env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill panels export check test test-logstash bench soak capacity bench-logs bench-dashboards audit env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,12 @@ drill: ## break something on purpose, follow its alert to Slack and mail and bac
 
 panels: ## ask every query of every dashboard, and print what came back (AFTER_DRILLS=1: of the last hour; then none may be empty)
 	@setup/panels.sh $(if $(filter 1,$(AFTER_DRILLS)),--last 1h --after-drills)
+
+export: ## one component for infrastructure of yours, in your names (PART=prometheus OUT=folder; METRICS= LABELS= … MAP= AGAINST=: docs/adopting.md)
+	@setup/export.sh --part "$(PART)" $(if $(OUT),--out "$(OUT)") $(if $(MAP),--map "$(MAP)") $(if $(METRICS),--metrics "$(METRICS)") \
+	  $(if $(LABELS),--labels "$(LABELS)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(SERVICES),--services "$(SERVICES)") \
+	  $(if $(DATASOURCES),--datasources "$(DATASOURCES)") $(if $(URLS),--urls "$(URLS)") $(if $(FOLDER),--folder "$(FOLDER)") \
+	  $(if $(THRESHOLDS),--thresholds "$(THRESHOLDS)") $(if $(AGAINST),--against "$(AGAINST)")
 
 check: ## formatting, lints, unit tests, rules, routes: all that needs no Docker
 	@setup/test.sh check

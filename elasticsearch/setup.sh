@@ -120,6 +120,8 @@ put_user() { # NAME ROLE SECRET
 }
 
 elastic_password=$(secret elasticsearch_password)
+# Whoever takes a part of the files away may have left a folder empty.
+shopt -s nullglob
 wait_until_well
 put policy /_ilm/policy "$here"/policies/*.json
 put component /_component_template "$here"/components/*.json

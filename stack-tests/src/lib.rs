@@ -11,6 +11,7 @@ pub mod elasticsearch;
 pub mod logpath;
 pub mod ports;
 pub mod programs;
+pub mod promql;
 pub mod scale;
 pub mod stack;
 pub mod tools;

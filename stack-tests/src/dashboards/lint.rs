@@ -41,6 +41,8 @@ pub struct Surroundings {
     pub dashboards: BTreeSet<String>,
     /// The uids of data sources.
     pub sources: BTreeSet<String>,
+    /// The names of data sources: the list of alerts wants one.
+    pub source_names: BTreeSet<String>,
 }
 
 impl Surroundings {
@@ -53,6 +55,7 @@ impl Surroundings {
             metrics: Known::of(repository)?,
             dashboards: dashboards.iter().map(|dashboard| dashboard.uid().to_owned()).collect(),
             sources: SOURCES.map(str::to_owned).into(),
+            source_names: ["Prometheus".to_owned()].into(),
         })
     }
 }
@@ -122,11 +125,10 @@ fn sources(value: &Value, around: &Surroundings) -> Vec<String> {
                 if name != "datasource" || inner.is_null() {
                     return sources(inner, around);
                 }
-                // The name instead is what the list of alerts wants.
                 let known = inner["uid"]
                     .as_str()
                     .is_some_and(|uid| uid == "-- Grafana --" || around.sources.contains(uid))
-                    || inner == "Prometheus";
+                    || inner.as_str().is_some_and(|name| around.source_names.contains(name));
                 if known {
                     Vec::new()
                 } else {

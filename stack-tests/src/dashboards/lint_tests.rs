@@ -37,6 +37,7 @@ fn problems(json: Value) -> Vec<String> {
         metrics: Known::of(&repository).expect("this repository"),
         dashboards: ["agent-overview", "agent-cost"].map(str::to_owned).into(),
         sources: SOURCES.map(str::to_owned).into(),
+        source_names: ["Prometheus".to_owned()].into(),
     };
     lint(&Dashboard { file: "test.json".into(), json }, &around)
 }

@@ -1,6 +1,11 @@
 //! Which metrics an expression names, and which there are.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::LazyLock,
+};
 
 use regex::Regex;
 
@@ -90,6 +95,12 @@ impl Known {
             }
         }
         Ok(Self(names))
+    }
+
+    /// Some of them have other names from now on; two may change places.
+    pub fn rename(&mut self, names: &BTreeMap<String, String>) {
+        self.0.retain(|name| !names.contains_key(name));
+        self.0.extend(names.values().cloned());
     }
 
     /// Whether there is such a metric.

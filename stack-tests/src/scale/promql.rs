@@ -1,6 +1,7 @@
 //! The durations of a PromQL expression: ranges, subqueries, offsets, and numbers written as durations.
 
 use super::duration::divided as divided_duration;
+use crate::promql::{Token, tokens};
 
 /// A rate needs two samples, and scrapes are a second apart at the least: twice that, so that one may be late.
 const SHORTEST_RANGE: u64 = 4000;
@@ -9,46 +10,22 @@ const SHORTEST_STEP: u64 = 1000;
 /// `expr` with all durations divided by `factor`. Strings, comments and names stay, whatever they look like.
 pub(super) fn divided(expr: &str, factor: u32) -> String {
     let mut out = String::with_capacity(expr.len());
-    let mut rest = expr;
-    // Inside [range:step] a colon separates; elsewhere it is part of a name.
+    // Inside [range:step] a duration is a range, then a step.
     let mut bracket = None;
-    while let Some(first) = rest.chars().next() {
-        let (token, tail) = rest.split_at(token_length(rest, first, bracket.is_some()));
-        match first {
-            '[' => bracket = Some(SHORTEST_RANGE),
-            ':' if bracket.is_some() => bracket = Some(SHORTEST_STEP),
-            ']' => bracket = None,
+    for token in tokens(expr) {
+        match token {
+            Token::Sign("[") => bracket = Some(SHORTEST_RANGE),
+            Token::Sign(":") if bracket.is_some() => bracket = Some(SHORTEST_STEP),
+            Token::Sign("]") => bracket = None,
             _ => {}
         }
-        let scaled = first.is_ascii_digit().then(|| divided_duration(token, factor, bracket.unwrap_or(0)));
-        out.push_str(scaled.flatten().as_deref().unwrap_or(token));
-        rest = tail;
+        let scaled = match token {
+            Token::Number(text) => divided_duration(text, factor, bracket.unwrap_or(0)),
+            _ => None,
+        };
+        out.push_str(scaled.as_deref().unwrap_or(token.text()));
     }
     out
-}
-
-fn token_length(text: &str, first: char, in_bracket: bool) -> usize {
-    let until = |end: fn(char) -> bool| text.find(end).unwrap_or(text.len());
-    match first {
-        '"' | '\'' | '`' => string_length(text, first),
-        '#' => until(|c| c == '\n'),
-        '0'..='9' => until(|c| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')),
-        ':' if in_bracket => 1,
-        'a'..='z' | 'A'..='Z' | '_' | ':' => until(|c| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')),
-        other => other.len_utf8(),
-    }
-}
-
-fn string_length(text: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        if c == quote && !escaped {
-            return at + c.len_utf8();
-        }
-        // In backquotes nothing is escaped.
-        escaped = c == '\\' && !escaped && quote != '`';
-    }
-    text.len()
 }
 
 #[cfg(test)]
