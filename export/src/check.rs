@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     fmt, fs,
+    num::NonZero,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use stack_tests::{
@@ -50,11 +53,11 @@ impl fmt::Display for Check {
     }
 }
 
-/// All checks of a part.
-pub fn all(part: Part, folder: &Path, request: &Request<'_>) -> Vec<Check> {
+/// All checks of a part; the tests of rules, which take the longest, may be left out.
+pub fn all(part: Part, folder: &Path, request: &Request<'_>, skip_tests: bool) -> Vec<Check> {
     let mut checks = vec![check("every YAML and JSON file can be read", documents(folder))];
     checks.extend(match part {
-        Part::Prometheus => prometheus(folder),
+        Part::Prometheus => prometheus(folder, skip_tests),
         Part::Grafana => vec![check("dashboards, with the kit's linter", grafana(folder, request))],
         Part::Alertmanager => alertmanager(folder),
         Part::Logstash => {
@@ -75,10 +78,13 @@ fn skipped(name: &str, why: &str) -> Check {
     Check { name: name.to_owned(), verdict: Verdict::Skipped(why.to_owned()) }
 }
 
+/// A check's name, and what a program says.
+type ByTool<'c> = (&'c str, &'c dyn Fn(&Tool) -> Result<(), String>);
+
 /// Checks by a program, if it is there.
-fn by(tool: &str, checks: &[(String, &dyn Fn(&Tool) -> Result<(), String>)]) -> Vec<Check> {
+fn by(tool: &str, checks: &[ByTool<'_>]) -> Vec<Check> {
     let found = Tool::find(tool);
-    let one = |(name, run): &(String, &dyn Fn(&Tool) -> Result<(), String>)| match &found {
+    let one = |(name, run): &ByTool<'_>| match &found {
         Some(tool) => check(name, run(tool)),
         None => skipped(name, &format!("{tool} is not installed")),
     };
@@ -116,36 +122,54 @@ fn names(folder: &Path, inner: &str) -> Result<Vec<String>, String> {
     Ok(files.iter().map(|file| file.strip_prefix(folder).unwrap_or(file).display().to_string()).collect())
 }
 
-fn prometheus(folder: &Path) -> Vec<Check> {
-    let run = |promtool: &Tool, before: &[&str], files: &[String]| {
-        let files = files.iter().map(String::as_str);
-        promtool.run(folder, &before.iter().copied().chain(files).collect::<Vec<_>>()).map(drop)
-    };
+fn prometheus(folder: &Path, skip_tests: bool) -> Vec<Check> {
     let rules = |promtool: &Tool| {
         let files = [names(folder, "rules")?, names(folder, "thresholds")?].concat();
         // Presets have the same series: each is checked by itself.
         files.iter().try_for_each(|file| {
-            run(promtool, &["check", "rules", "--lint=all", "--lint-fatal"], &[file.clone()])
+            promtool.run(folder, &["check", "rules", "--lint=all", "--lint-fatal", file]).map(drop)
         })
     };
-    let tests = |promtool: &Tool| run(promtool, &["test", "rules"], &names(folder, "tests")?);
+    let tests = |promtool: &Tool| test_rules(promtool, folder);
     let config = |promtool: &Tool| {
-        run(promtool, &["check", "config", "--lint=all", "--lint-fatal"], &["prometheus.yml".into()])
+        promtool.run(folder, &["check", "config", "--lint=all", "--lint-fatal", "prometheus.yml"]).map(drop)
     };
     let scrape = |promtool: &Tool| included(promtool, folder);
-    by(
+    let mut checks = by(
         "promtool",
         &[
-            ("promtool check rules: rules, thresholds".into(), &rules),
-            ("promtool test rules: tests".into(), &tests),
-            ("promtool check config: prometheus.yml".into(), &config),
-            (
-                "promtool check config: a configuration that takes in rules, thresholds and scrape.yml"
-                    .into(),
-                &scrape,
-            ),
+            ("promtool check rules: rules, thresholds", &rules),
+            ("promtool check config: prometheus.yml", &config),
+            ("promtool check config: a configuration that takes in rules, thresholds, scrape.yml", &scrape),
         ],
-    )
+    );
+    let name = "promtool test rules: tests";
+    if skip_tests {
+        checks.push(skipped(name, "--skip-tests"));
+    } else {
+        checks.extend(by("promtool", &[(name, &tests)]));
+    }
+    checks
+}
+
+/// As many files at once as there are processors: all together are most of a minute of one.
+fn test_rules(promtool: &Tool, folder: &Path) -> Result<(), String> {
+    let files = names(folder, "tests")?;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut wrong = Vec::new();
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            wrong.extend(promtool.run(folder, &["test", "rules", file]).err());
+        }
+        wrong
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let wrong: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let died = |_| vec!["a check died".to_owned()];
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(died)).collect()
+    });
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
 /// As README.md says: a configuration of somebody else's takes in the folder.
@@ -178,8 +202,8 @@ fn alertmanager(folder: &Path) -> Vec<Check> {
     by(
         "amtool",
         &[
-            ("amtool check-config: alertmanager.yml, templates".into(), &config),
-            ("amtool config routes test: tests/routes.txt".into(), &routes),
+            ("amtool check-config: alertmanager.yml, templates", &config),
+            ("amtool config routes test: tests/routes.txt", &routes),
         ],
     )
 }

@@ -106,8 +106,9 @@ pub fn edited(text: &str, names: &Names, edits: impl Fn(&Scalar<'_>) -> Vec<Edit
     let mut changes: Vec<_> = scalars.iter().flat_map(edits).collect();
     let mut ranges: Vec<_> = scalars.iter().map(|scalar| scalar.range.clone()).collect();
     ranges.sort_by_key(|range| range.start);
+    ranges.push(text.len()..text.len());
     let mut at = 0;
-    for range in ranges.into_iter().chain([text.len()..text.len()]) {
+    for range in ranges {
         if let Some(between) = text.get(at..range.start) {
             changes.extend(comments(between, names).into_iter().map(|edit| edit.moved(at)));
         }

@@ -126,7 +126,10 @@ impl<'e> Reader<'e> {
         let range = start..start + name.len();
         let after = self.beside(at, 1);
         let is_aggregation = self.is_aggregation(at);
+        // What a template's printf fills in: `{tenant_id=%q}`.
+        let is_filled_in = self.beside(at, -1) == "%";
         match self.frames.last_mut() {
+            Some(Frame::Selector { .. }) if is_filled_in => {}
             Some(Frame::Selector { metric, label }) => {
                 name.clone_into(label);
                 let metric = *metric;
@@ -202,8 +205,9 @@ impl<'e> Reader<'e> {
             Some(Frame::Call { name, argument, .. }) => {
                 let kind = match (&**name, argument) {
                     ("label_replace" | "label_join", 1) | ("count_values", 0) => Some(Kind::Made),
-                    ("label_replace", 3) => Some(Kind::Label),
-                    ("label_join", 3..) | ("sort_by_label" | "sort_by_label_desc", 1..) => Some(Kind::Label),
+                    ("label_replace", 3)
+                    | ("label_join", 3..)
+                    | ("sort_by_label" | "sort_by_label_desc", 1..) => Some(Kind::Label),
                     _ => None,
                 };
                 if let Some(kind) = kind.filter(|_| !inside.is_empty()) {

@@ -51,6 +51,8 @@ fn names_are_renamed_for_what_they_are() {
             "a_total{tenant_id=~\"$t\"}[$__range] + ${s}:a_total",
             "x_total{customer=~\"$t\"}[$__range] + ${s}:a_total",
         ),
+        // A template's printf fills it in.
+        ("max(a_total{tenant_id=%q, status=%status})", "max(x_total{customer=%q, outcome=%status})"),
         ("a_total # a_total, not tenant_id\n+ a_total", "x_total # x_total, not tenant_id\n+ x_total"),
     ] {
         assert_eq!(apply(expr, edits(expr, &names_of())), wanted);

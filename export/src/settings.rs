@@ -29,22 +29,22 @@ pub struct Cli {
     /// A mapping file: all of the options below, see export/mapping.example.toml. What is said here overrules it.
     #[arg(long)]
     pub map: Option<PathBuf>,
-    /// Metrics: kit_name=your_name,…; a histogram without its ending.
+    /// Metrics: `kit_name=your_name,…`; a histogram without its ending.
     #[arg(long, value_parser = pairs)]
     pub metrics: Option<BTreeMap<String, String>>,
-    /// Labels of metrics and alerts: kit_name=your_name,…
+    /// Labels of metrics and alerts: `kit_name=your_name,…`
     #[arg(long, value_parser = pairs)]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Jobs of Prometheus: kit-name=your-name,…
+    /// Jobs of Prometheus: `kit-name=your-name,…`
     #[arg(long, value_parser = pairs)]
     pub jobs: Option<BTreeMap<String, String>>,
-    /// Services of traces: kit-name=your-name,…
+    /// Services of traces: `kit-name=your-name,…`
     #[arg(long, value_parser = pairs)]
     pub services: Option<BTreeMap<String, String>>,
-    /// Grafana's data sources: kit-uid=your-uid,… or kit-uid=your-uid:your name,…
+    /// Grafana's data sources: `kit-uid=your-uid,…`, or `kit-uid=your-uid:your name`
     #[arg(long, value_parser = pairs)]
     pub datasources: Option<BTreeMap<String, String>>,
-    /// Where links lead: grafana=https://…,prometheus=https://…,runbooks=https://…
+    /// Where links lead: `grafana=https://…,prometheus=https://…,runbooks=https://…`
     #[arg(long, value_parser = pairs)]
     pub urls: Option<BTreeMap<String, String>>,
     /// Grafana's folder for all dashboards.
@@ -56,6 +56,9 @@ pub struct Cli {
     /// A Prometheus that is asked for all metrics and labels that the export needs.
     #[arg(long, value_parser = command_line::http_url)]
     pub against: Option<Url>,
+    /// Leave the rules' tests out of the checks: they take the longest.
+    #[arg(long)]
+    pub skip_tests: bool,
     /// A clone of the kit.
     #[arg(long, default_value = ".")]
     pub kit: PathBuf,

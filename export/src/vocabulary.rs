@@ -156,10 +156,10 @@ impl Vocabulary {
     fn sort_out(&mut self, series: BTreeSet<String>) {
         self.histograms
             .extend(series.iter().filter_map(|name| Some(name.strip_suffix("_bucket")?.to_owned())));
-        let scraped = series.into_iter().filter(|name| {
-            // In a printf's pattern `%q` reads like one.
-            name.contains('_') && !name.contains(':') && !FIXED_METRICS.contains(&&**name)
-        });
+        // What has no _ is no metric but a piece of a template's pattern.
+        let scraped = series
+            .into_iter()
+            .filter(|name| name.contains('_') && !name.contains(':') && !FIXED_METRICS.contains(&&**name));
         for name in scraped {
             let name = self.histogram_of(&name).unwrap_or(name);
             self.metrics.insert(name);
