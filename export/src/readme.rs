@@ -2,6 +2,8 @@
 
 use crate::{
     MAPPING,
+    mapping::Urls,
+    names::Names,
     parts::{Part, Request},
 };
 
@@ -20,7 +22,7 @@ pub(crate) fn of(part: Part, request: &Request<'_>) -> String {
         _ => include_str!("readme/links.md"),
     };
     let uid = |uid: &str| request.names.sources.get(uid).map_or(uid.to_owned(), |source| source.uid.clone());
-    let mapping = format!("`{MAPPING}` has the names that were mapped: keep it for the next export.");
+    let mapping = format!("`{MAPPING}` has what was mapped: keep it for the next export.");
     page.replace("{links}", links.trim_end())
         .replace("{agent}", agent)
         .replace("{thresholds}", request.thresholds)
@@ -33,5 +35,6 @@ pub(crate) fn of(part: Part, request: &Request<'_>) -> String {
 }
 
 fn is_mapped(request: &Request<'_>) -> bool {
-    *request.names != crate::names::Names::default()
+    let Request { names, urls, folder, .. } = *request;
+    *names != Names::default() || *urls != Urls::default() || folder.is_some()
 }

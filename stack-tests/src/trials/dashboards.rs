@@ -1,6 +1,6 @@
 //! No dead panel: every query of every dashboard gives data on this stack.
 
-use std::path::Path;
+use std::{env, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -23,8 +23,12 @@ pub(super) const CASES: &[Case] = &[
         &[GRAFANA],
         every_panel_has_data_through_grafana,
     ),
-    Case::new("dashboards::they_work_under_other_uids", &[], they_work_under_other_uids),
-    Case::new("dashboards::they_work_in_a_grafana_with_other_uids", &[GRAFANA], they_work_in_another_grafana),
+    Case::new("dashboards::an_export_works_under_other_uids", &[], export_works_under_other_uids),
+    Case::new(
+        "dashboards::an_export_works_in_a_grafana_with_other_uids",
+        &[GRAFANA],
+        export_works_in_another_grafana,
+    ),
     Case::new("dashboards::grafana_has_each_of_them", &[GRAFANA], grafana_has_each_of_them),
 ];
 
@@ -57,9 +61,33 @@ fn theirs(uid: &str) -> String {
     format!("their-{uid}")
 }
 
-fn they_work_under_other_uids(stack: &Stack) -> Result<(), String> {
-    let dashboards: Vec<_> = all()?.iter().map(|dashboard| dashboard.with_uids(&rename)).collect();
-    walk_all(stack, &Asking::of(stack, sources(&theirs), false), &dashboards)
+/// What `make export` writes for somebody whose data sources have other uids.
+fn exported() -> Result<Vec<Dashboard>, String> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let uids: Vec<_> = sources(&str::to_owned)
+        .into_keys()
+        .map(|uid| {
+            // The list of alerts refers to its source by name.
+            let name = if uid == "prometheus" { ":Their Prometheus" } else { "" };
+            format!("{uid}={}{name}", theirs(&uid))
+        })
+        .collect();
+    let output = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .args(["run", "--quiet", "--locked", "-p", "export", "--", "--part=grafana", "--datasources"])
+        .args([&uids.join(","), "--out"])
+        .arg(folder.path())
+        .output()
+        .map_err(|e| format!("export: {e}"))?;
+    ensure(output.status.success(), || {
+        let said = [output.stdout, output.stderr].concat();
+        format!("export: {}: {}", output.status, String::from_utf8_lossy(&said))
+    })?;
+    load(&folder.path().join("dashboards"))
+}
+
+fn export_works_under_other_uids(stack: &Stack) -> Result<(), String> {
+    walk_all(stack, &Asking::of(stack, sources(&theirs), false), &exported()?)
 }
 
 /// Of the sources that are ours; Grafana's own keep theirs.
@@ -81,8 +109,8 @@ fn grafana_has_each_of_them(stack: &Stack) -> Result<(), String> {
     Ok(())
 }
 
-/// Somebody's Grafana has the same services under other uids, and our dashboards are imported there.
-fn they_work_in_another_grafana(stack: &Stack) -> Result<(), String> {
+/// Somebody's Grafana has the same services under other uids, and an export is imported there.
+fn export_works_in_another_grafana(stack: &Stack) -> Result<(), String> {
     let ours = api(stack, "GET /api/datasources", None)?;
     let ours = ours.as_array().into_iter().flatten().map(|source| {
         // The list leaves out who asks.
@@ -95,8 +123,7 @@ fn they_work_in_another_grafana(stack: &Stack) -> Result<(), String> {
             made.push(add_source(stack, source)?);
         }
         let mut dashboards = Vec::new();
-        for dashboard in all()? {
-            let mut dashboard = dashboard.with_uids(&rename);
+        for mut dashboard in exported()? {
             dashboard.json["uid"] = theirs(dashboard.uid()).into();
             dashboard.json["title"] = format!("{} (imported)", text(&dashboard.json, "title")).into();
             let body = json!({"dashboard": dashboard.json, "overwrite": true});
