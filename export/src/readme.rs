@@ -22,9 +22,12 @@ pub(crate) fn of(part: Part, request: &Request<'_>) -> String {
         _ => include_str!("readme/links.md"),
     };
     let uid = |uid: &str| request.names.sources.get(uid).map_or(uid.to_owned(), |source| source.uid.clone());
+    let label = |label: &str| request.names.label(label).unwrap_or(label).to_owned();
     let mapping = format!("`{MAPPING}` has what was mapped: keep it for the next export.");
     page.replace("{links}", links.trim_end())
         .replace("{agent}", agent)
+        .replace("{severity}", &label("severity"))
+        .replace("{team}", &label("team"))
         .replace("{thresholds}", request.thresholds)
         .replace("{mounted}", crate::parts::MOUNTED)
         .replace("{prometheus}", &uid("prometheus"))
