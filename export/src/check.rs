@@ -124,7 +124,10 @@ fn names(folder: &Path, inner: &str) -> Result<Vec<String>, String> {
 
 fn prometheus(folder: &Path, skip_tests: bool) -> Vec<Check> {
     let rules = |promtool: &Tool| {
-        let files = [names(folder, "rules")?, names(folder, "thresholds")?].concat();
+        let mut files = [names(folder, "rules")?, names(folder, "thresholds")?].concat();
+        if folder.join("mappings").is_dir() {
+            files.extend(names(folder, "mappings")?);
+        }
         // Presets have the same series: each is checked by itself.
         files.iter().try_for_each(|file| {
             promtool.run(folder, &["check", "rules", "--lint=all", "--lint-fatal", file]).map(drop)

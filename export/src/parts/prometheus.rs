@@ -38,12 +38,21 @@ pub(super) fn files(request: &Request<'_>) -> Result<Vec<File>, String> {
 
     // Alerts carry the job they found, whatever it is called; only the names that rules ask for have to fit.
     let tested = names.with_jobs(|job| request.words.asked_jobs.contains(job));
+    // They make the kit's names of others': whoever has names of their own needs none of them.
+    let keeps_names = names.metrics.is_empty() && names.labels.is_empty();
+    if keeps_names {
+        for path in request.list("prometheus/mappings", "yml")? {
+            files.push(file(below(&path), request.read(&path)?));
+        }
+    }
     for path in request.list("prometheus/tests", "yml")? {
+        let text = request.read(&path)?;
+        if !keeps_names && text.contains("../mappings/") {
+            continue;
+        }
         let alert = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let dashboard = dashboards.get(alert).map(String::as_str);
-        let text = document::edited(&request.read(&path)?, &tested, |scalar| {
-            of_tests(scalar, &tested, urls, dashboard)
-        });
+        let text = document::edited(&text, &tested, |scalar| of_tests(scalar, &tested, urls, dashboard));
         files.push(file(below(&path), text.map_err(within(&path))?));
     }
     for path in request.list("docs/runbooks", "md")? {

@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    net::TcpListener,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     thread::sleep,
     time::{Duration, Instant},
@@ -13,7 +12,10 @@ use export::Outcome;
 use libtest_mimic::Trial;
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
-use stack_tests::tools::Tool;
+use stack_tests::{
+    programs::{Process, free_address},
+    tools::Tool,
+};
 
 use crate::{against::serve, ensure, export_to, with};
 
@@ -34,16 +36,6 @@ const NAMES: [&str; 6] = [
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![with(Some("prometheus"), "stranger::another_prometheus_takes_in_an_export", path)]
-}
-
-/// Ends with its owner.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A service that has never heard of the kit: it spends 100 dollars between two looks, and a request in ten fails.
@@ -87,9 +79,7 @@ fn path() -> Result<(), String> {
     write("prometheus.yml", config.to_string())?;
     write("agent-kit/targets/chatbot.yml", json!([{"targets": [service()?]}]).to_string())?;
 
-    let address = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map_err(|e| e.to_string())?;
+    let address = free_address()?;
     let program = Tool::find("prometheus").ok_or("no prometheus")?;
     let server = Command::new(program.path())
         .current_dir(theirs.path())
