@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill panels export check test test-logstash bench soak capacity bench-logs bench-dashboards audit env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill panels export check test test-logstash bench soak capacity bench-logs bench-dashboards kubernetes upgrade audit env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -81,6 +81,12 @@ bench-logs: ## measure lines a second, processor time a line and how soon a line
 
 bench-dashboards: ## what the overview's queries take where there are 1,000 tenants, back-filled for 6 hours (about 5 minutes)
 	@eval "$$(setup/env.sh)" && cargo run --quiet --locked --release -p stack-tests --bin bench-dashboards
+
+kubernetes: ## write what deploy/kubernetes has of the rules, limits, dashboards, config files and versions
+	@cargo run --quiet --locked -p stack-tests --bin kubernetes -- write
+
+upgrade: ## bring an image to a newer version, run the checks, say what changed (IMAGE=prometheus VERSION=3.14.0; WITH=test: all tests)
+	@setup/upgrade.sh "$(IMAGE)" "$(VERSION)" $(WITH)
 
 env: ## print the variables for docker compose: eval "$$(make -s env)"
 	@setup/env.sh

@@ -92,6 +92,7 @@ check() {
   step "preflight" setup/tests/preflight.sh
   step "targets" setup/tests/targets.sh
   step "doctor" setup/tests/doctor.sh
+  step "upgrade" setup/tests/upgrade.sh
   step "kibana" kibana/tests/setup.sh
   step "demo" setup/tests/demo.sh
 }

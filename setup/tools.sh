@@ -78,6 +78,24 @@ cargo_deny() {
 if [ "${CI:-}" = true ] && ! command -v cargo-deny >/dev/null 2>&1; then
   step cargo-deny "Installing cargo-deny" bounded 120 cargo_deny || warn "cargo-deny is missing: what dependencies bring in is not checked."
 fi
+# kubectl has kustomize in it.
+if [ "${CI:-}" = true ] && ! command -v kustomize >/dev/null 2>&1 && ! command -v kubectl >/dev/null 2>&1; then
+  { command -v go >/dev/null 2>&1 && GOBIN=$KIT_TOOLS step kustomize "Building kustomize from its Go module" \
+    bounded 300 go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1; } ||
+    warn "kustomize is missing: deploy/kubernetes is not tested."
+fi
+# What Elastic's operator takes; its licence lets nobody copy it into a kit. A new version is another folder in Go's cache.
+eck_definitions() {
+  local module=github.com/elastic/cloud-on-k8s/v3@v3.5.0 folder kind
+  go mod download "$module" && folder=$(go env GOMODCACHE)/$module/config/crds/v1/resources && mkdir -p "$KIT_CACHE/eck" || return 1
+  for kind in elasticsearch.k8s.elastic.co_elasticsearches kibana.k8s.elastic.co_kibanas logstash.k8s.elastic.co_logstashes; do
+    cp -f "$folder/$kind.yaml" "$KIT_CACHE/eck/" || return 1
+  done
+}
+if [ "${CI:-}" = true ]; then
+  { command -v go >/dev/null 2>&1 && step eck "Loading the definitions of Elastic's operator" bounded 300 eck_definitions; } ||
+    warn "The definitions of Elastic's operator are missing: what deploy/kubernetes gives to it is not tested."
+fi
 # The agent's tests let a real server scrape it, where there is one.
 from_image prometheus prometheus || :
 version() { "$1" --version 2>&1 | awk 'NR == 1 { print $1, $2, $3 }'; }

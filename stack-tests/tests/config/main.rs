@@ -7,6 +7,7 @@ mod dashboards;
 mod documents;
 mod elasticsearch;
 mod kibana;
+mod kubernetes;
 mod ordinary;
 mod prometheus;
 mod rules;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         documents::trials(repository),
         elasticsearch::trials(repository),
         kibana::trials(repository),
+        kubernetes::trials(repository, &promtool, &amtool),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }

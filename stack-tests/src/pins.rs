@@ -1,0 +1,200 @@
+//! The versions of images: where they are pinned, and moving one of them on.
+
+use std::{fs, path::Path};
+
+use regex::Regex;
+
+/// One image's default in `docker-compose.yml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The variable that names another image: `PROMETHEUS_IMAGE`.
+    pub variable: String,
+    /// The image without its tag: `prom/prometheus`.
+    pub repository: String,
+    /// `v3.13.3`.
+    pub tag: String,
+}
+
+impl Pin {
+    /// What people call it: the variable without `_IMAGE`, as the service is called.
+    pub fn name(&self) -> String {
+        self.variable.trim_end_matches("_IMAGE").to_lowercase().replace('_', "-")
+    }
+
+    /// What Compose pulls.
+    pub fn image(&self) -> String {
+        format!("{}:{}", self.repository, self.tag)
+    }
+}
+
+/// All pins of a Compose file's text, in its order.
+pub fn of_compose(text: &str) -> Vec<Pin> {
+    let pin = Regex::new(r"\$\{([A-Z_]+_IMAGE):-([^}:]+):([^}]+)\}").expect("a constant pattern");
+    let mut pins: Vec<Pin> = Vec::new();
+    for found in pin.captures_iter(text) {
+        let [variable, repository, tag] = [1, 2, 3].map(|group| found[group].to_owned());
+        if pins.iter().all(|pin| pin.variable != variable) {
+            pins.push(Pin { variable, repository, tag });
+        }
+    }
+    pins
+}
+
+/// The pins of a checkout.
+///
+/// # Errors
+/// One line: the Compose file cannot be read.
+pub fn of_checkout(repository: &Path) -> Result<Vec<Pin>, String> {
+    let path = repository.join("docker-compose.yml");
+    fs::read_to_string(&path).map(|text| of_compose(&text)).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The files that name an image with its tag. Kubernetes' follow by what [`crate::kubernetes`] writes.
+const FILES: [&str; 3] = ["docker-compose.yml", ".env.example", "Dockerfile"];
+/// Whose images speak to each other in one version only, and what they are called together.
+const TOGETHER: (&str, &str) = ("docker.elastic.co/", "elastic");
+
+/// A pin that is to name a newer version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bump {
+    /// As it is.
+    pub pin: Pin,
+    /// The tag that it is to have: the prefix and the suffix stay.
+    pub tag: String,
+}
+
+/// What it means to bring an image to a version: the pins that change, more than one where images go together.
+///
+/// `renovate` is the text of `renovate.json`, which may say of an image which versions it must not have, and why.
+///
+/// # Errors
+/// One line: an image that is not pinned, a version that is none, or is not newer, or is not allowed.
+pub fn plan(pins: &[Pin], image: &str, version: &str, renovate: &str) -> Result<Vec<Bump>, String> {
+    let named: Vec<_> = pins.iter().filter(|pin| pin.name() == image).collect();
+    let together = |pin: &&Pin| pin.repository.starts_with(TOGETHER.0);
+    let named: Vec<_> = if image == TOGETHER.1 || named.iter().any(together) {
+        pins.iter().filter(together).collect()
+    } else {
+        named
+    };
+    if named.is_empty() {
+        let known: Vec<_> = pins.iter().map(Pin::name).chain([TOGETHER.1.to_owned()]).collect();
+        return Err(format!("no image is called {image:?}: there are {}", known.join(", ")));
+    }
+    let bump = |pin: &Pin| {
+        let Some((prefix, old, suffix)) = version_of(&pin.tag) else {
+            return Err(format!(
+                "{} is pinned by name, not by version: there is nothing to count up",
+                pin.image()
+            ));
+        };
+        let wanted = version_of(version.trim_start_matches('v')).filter(|(_, _, rest)| rest.is_empty());
+        let Some((_, new, _)) = wanted.filter(|(_, new, _)| new.len() == old.len()) else {
+            return Err(format!(
+                "{version:?} is no version of {} numbers, as that of {} is",
+                old.len(),
+                pin.image()
+            ));
+        };
+        if new <= old {
+            return Err(format!("{version} is not newer than {}", pin.image()));
+        }
+        if let Some((below, why)) = limit(renovate, &pin.repository)
+            && new[0] >= below
+        {
+            return Err(format!("{} must stay below {below} (renovate.json): {why}", pin.repository));
+        }
+        let numbers: Vec<_> = new.iter().map(u64::to_string).collect();
+        Ok(Bump { pin: pin.clone(), tag: format!("{prefix}{}{suffix}", numbers.join(".")) })
+    };
+    named.into_iter().map(bump).collect()
+}
+
+/// `v3.13.3` or `1.95.0-slim-bookworm`: what comes before the numbers, the numbers, and what comes after.
+fn version_of(tag: &str) -> Option<(&str, Vec<u64>, &str)> {
+    let unprefixed = tag.trim_start_matches('v');
+    let end = unprefixed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unprefixed.len());
+    let numbers = unprefixed[..end].split('.').map(|number| number.parse().ok());
+    Some((&tag[..tag.len() - unprefixed.len()], numbers.collect::<Option<_>>()?, &unprefixed[end..]))
+}
+
+/// The major version that an image must not reach, and why.
+fn limit(renovate: &str, repository: &str) -> Option<(u64, String)> {
+    let config: serde_json::Value = serde_json::from_str(renovate).ok()?;
+    config["packageRules"].as_array()?.iter().find_map(|rule| {
+        let names = rule["matchPackageNames"].as_array()?;
+        let below = rule["allowedVersions"].as_str()?.strip_prefix('<')?.parse().ok()?;
+        let why = rule["description"].as_str().unwrap_or_default().to_owned();
+        names.iter().any(|name| name == repository).then_some((below, why))
+    })
+}
+
+/// Writes the new tags wherever the old ones stand, and gives back the names of the files that changed.
+///
+/// # Errors
+/// One line: a file that cannot be read or written.
+pub fn apply(repository: &Path, bumps: &[Bump]) -> Result<Vec<&'static str>, String> {
+    let mut changed = Vec::new();
+    for file in FILES {
+        let path = repository.join(file);
+        let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let mut bumped = text.clone();
+        for Bump { pin, tag } in bumps {
+            bumped = bumped.replace(&pin.image(), &format!("{}:{tag}", pin.repository));
+        }
+        if bumped != text {
+            fs::write(&path, bumped).map_err(|e| format!("{}: {e}", path.display()))?;
+            changed.push(file);
+        }
+    }
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPOSE: &str = "image: ${PROMETHEUS_IMAGE:-prom/prometheus:v3.13.3}\n\
+        image: &e ${ELASTICSEARCH_IMAGE:-docker.elastic.co/elasticsearch/elasticsearch:9.5.3}\n\
+        image: ${KIBANA_IMAGE:-docker.elastic.co/kibana/kibana:9.5.3}\n\
+        image: ${GRAFANA_IMAGE:-grafana/grafana:12.4.10}\n\
+        RUST_IMAGE: ${RUST_IMAGE:-rust:1.95.0-slim-bookworm}\n\
+        RUNTIME_IMAGE: ${RUNTIME_IMAGE:-debian:bookworm-slim}\n";
+    const RENOVATE: &str = r#"{ "packageRules": [ { "matchPackageNames": ["docker.elastic.co/**"] },
+        { "description": "13 loses data sources.", "matchPackageNames": ["grafana/grafana"], "allowedVersions": "<13" } ] }"#;
+
+    fn tags(image: &str, version: &str) -> Result<Vec<String>, String> {
+        let bumps = plan(&of_compose(COMPOSE), image, version, RENOVATE)?;
+        Ok(bumps.into_iter().map(|bump| format!("{}:{}", bump.pin.repository, bump.tag)).collect())
+    }
+
+    #[test]
+    fn a_newer_version_keeps_the_tags_form_and_takes_along_what_belongs_to_it() {
+        assert_eq!(tags("prometheus", "3.14.0").unwrap(), ["prom/prometheus:v3.14.0"]);
+        assert_eq!(tags("prometheus", "v3.13.10").unwrap(), ["prom/prometheus:v3.13.10"]);
+        assert_eq!(tags("rust", "1.96.0").unwrap(), ["rust:1.96.0-slim-bookworm"]);
+        let elastic =
+            ["docker.elastic.co/elasticsearch/elasticsearch:9.6.0", "docker.elastic.co/kibana/kibana:9.6.0"];
+        for name in ["elastic", "kibana"] {
+            assert_eq!(tags(name, "9.6.0").unwrap(), elastic);
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_in_one_line() {
+        for (image, version, said) in [
+            ("promotheus", "3.14.0", "no image is called"),
+            ("", "3.14.0", "no image is called"),
+            ("prometheus", "3.13.3", "not newer"),
+            ("prometheus", "3.9.12", "not newer"),
+            ("prometheus", "3.14", "no version of 3 numbers"),
+            ("prometheus", "3.14.0-rc.0", "no version of 3 numbers"),
+            ("prometheus", "latest", "no version of 3 numbers"),
+            ("runtime", "13.0.0", "pinned by name"),
+            ("grafana", "13.0.1", "13 loses data sources"),
+        ] {
+            let error = tags(image, version).unwrap_err();
+            assert!(error.contains(said) && !error.contains('\n'), "{image} {version}: {error}");
+        }
+    }
+}
