@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill panels export check test test-logstash bench soak capacity bench-logs bench-dashboards kubernetes upgrade audit env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill chaos panels export check test test-logstash bench soak capacity bench-logs bench-dashboards kubernetes upgrade audit env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,10 @@ load: ## load-test the agent (RATE=50 or CALLERS=20 or STAGES=30s:200,1m:200; DU
 
 drill: ## break something on purpose, follow its alert to Slack and mail and back (SCENARIO=all FAST=1; without: the list)
 	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast) $(if $(filter told,$(UNTIL)),--until-told)
+
+chaos: ## break each part under load, and count what users see and what is lost (FAULT=kill SERVICE=jaeger QUICK=1 REF=v1; LIST=1: the list)
+	@setup/chaos.sh $(if $(filter 1,$(LIST)),list) $(if $(FAULT),--fault $(FAULT)) $(if $(SERVICE),--service $(SERVICE)) $(if $(filter 1,$(QUICK)),--quick) \
+	  $(if $(REF),--reference $(REF))
 
 panels: ## ask every query of every dashboard, and print what came back (AFTER_DRILLS=1: of the last hour; then none may be empty)
 	@setup/panels.sh $(if $(filter 1,$(AFTER_DRILLS)),--last 1h --after-drills)

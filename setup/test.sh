@@ -131,6 +131,7 @@ skip_stack() { # WHY: each of its tests, by name
   done < <(
     cargo run --quiet --locked -p stack-tests -- --list 2>/dev/null | sed -n -e 's/^\[.*\] //' -e 's/: test$//p'
     cargo run --quiet --locked -p stack-tests --bin drill -- list 2>/dev/null | awk '{ print "drill::" $1 }'
+    cargo run --quiet --locked -p stack-tests --bin chaos -- list --quick 2>/dev/null
     echo "dashboards after the drills"
   )
 }
@@ -149,6 +150,8 @@ stack() {
     # Every other alert that can be brought about, from fault to Slack and mail and back: make drill SCENARIO=all FAST=1.
     step "drills" cargo run --quiet --locked -p stack-tests --bin drill -- all --skip calm --fast
     step "dashboards after the drills" setup/panels.sh --last 1h --after-drills
+    # What says most of the fault suite in its time; all of it is `make chaos`.
+    step "faults under load" setup/chaos.sh --quick
     # Last, because it starts everything anew.
     step "backup" cargo run --quiet --locked -p stack-tests -- backup::
   else

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     arrivals::Arrivals,
-    client::{Agent, Outcome},
+    client::{Agent, Failure, Outcome},
     ending::Ending,
     questions::Questions,
     report::{Tally, say},
@@ -130,7 +130,7 @@ impl Traffic {
     fn count(&mut self, ended: Option<Ended>) {
         // A request that panicked would be a bug of the client: an error like others.
         let Ended { outcome, latency } =
-            ended.unwrap_or(Ended { outcome: Outcome::Failed, latency: Duration::ZERO });
+            ended.unwrap_or(Ended { outcome: Outcome::Failed(Failure::Unreadable), latency: Duration::ZERO });
         self.recent.ended(&outcome, latency);
         self.total.ended(&outcome, latency);
         // Said once at each change: an agent that is down for a day must not fill the log.

@@ -1,5 +1,5 @@
 //! Sends one question and tells what came of it.
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use rand::RngExt as _;
 use reqwest::{Client, Response, Url, redirect::Policy};
@@ -25,9 +25,33 @@ pub enum Outcome {
     /// 4xx: the agent took the request for a bad one.
     Rejected,
     /// 5xx, an answer that is none, or none in time.
-    Failed,
+    Failed(Failure),
     /// No connection; with the cause.
     Unreachable(String),
+}
+
+/// How a request failed that had reached somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The agent said so, with this status.
+    Status(u16),
+    /// No answer in time.
+    TimedOut,
+    /// The connection ended before the answer did.
+    Broken,
+    /// A success whose body is no answer.
+    Unreadable,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "{status}"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Broken => f.write_str("broken"),
+            Self::Unreadable => f.write_str("unreadable"),
+        }
+    }
 }
 
 /// The part of the agent's answer that is looked at.
@@ -69,37 +93,47 @@ impl Agent {
 
     /// Asks on behalf of a tenant; `traced` under a trace of its own that is to be recorded, else as the agent decides.
     pub async fn ask(&self, tenant_id: &str, query: &str, traced: bool) -> Outcome {
+        let parent = traced.then(|| traceparent(rand::rng().random_range(1..=u128::MAX)));
+        self.ask_under(tenant_id, query, parent).await
+    }
+
+    /// Asks on behalf of a tenant, under the caller's own trace if it has one: its `traceparent`.
+    pub async fn ask_under(&self, tenant_id: &str, query: &str, parent: Option<String>) -> Outcome {
         let mut request = self.client.post(self.query_url.clone());
-        if traced {
-            request = request.header("traceparent", traceparent());
+        if let Some(parent) = parent {
+            request = request.header("traceparent", parent);
         }
         match request.json(&json!({"tenant_id": tenant_id, "query": query})).send().await {
             Ok(response) if response.status().is_client_error() => Outcome::Rejected,
-            Ok(response) if response.status().is_success() => read(response)
-                .await
-                .map_or(Outcome::Failed, |Answer { cached, .. }| Outcome::Answered { cached }),
+            Ok(response) if response.status().is_success() => match read(response).await {
+                Ok(Answer { cached, .. }) => Outcome::Answered { cached },
+                Err(failure) => Outcome::Failed(failure),
+            },
+            Ok(response) => Outcome::Failed(Failure::Status(response.status().as_u16())),
             Err(error) if error.is_connect() => Outcome::Unreachable(cause(&error)),
-            Ok(_) | Err(_) => Outcome::Failed,
+            Err(error) => Outcome::Failed(broken(&error)),
         }
     }
 }
 
-async fn read(mut response: Response) -> Option<Answer> {
+async fn read(mut response: Response) -> Result<Answer, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return None;
+            return Err(Failure::Unreadable);
         }
         body.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&body).ok()
+    serde_json::from_slice(&body).map_err(|_| Failure::Unreadable)
 }
 
-/// A W3C `traceparent` with random ids, which zeroes alone would make invalid, and the sampled flag.
-fn traceparent() -> String {
-    let mut rng = rand::rng();
-    let trace_id = rng.random_range(1..=u128::MAX);
-    let span_id = rng.random_range(1..=u64::MAX);
+fn broken(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() { Failure::TimedOut } else { Failure::Broken }
+}
+
+/// A W3C `traceparent` of a trace, whose id is not 0, with a random span, which 0 would make invalid, and the sampled flag.
+pub fn traceparent(trace_id: u128) -> String {
+    let span_id = rand::rng().random_range(1..=u64::MAX);
     format!("00-{trace_id:032x}-{span_id:016x}-01")
 }
 

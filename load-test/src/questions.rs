@@ -1,6 +1,6 @@
 //! Who asks what: tenants by weight, questions by popularity.
 use rand::{
-    SeedableRng as _,
+    RngExt as _, SeedableRng as _,
     distr::{Distribution as _, weighted::WeightedIndex},
     rngs::StdRng,
 };
@@ -80,6 +80,36 @@ impl Iterator for Questions {
         // A Zipf distribution counts from 1.
         let rank = self.popularity.sample(&mut self.rng) as usize - 1;
         Some(Question { tenant_id, query: QUESTIONS[rank] })
+    }
+}
+
+/// Questions without end, a share of which nobody has asked before: the tenant's place in [`TENANTS`], and the text.
+#[derive(Debug)]
+pub struct Mix {
+    questions: Questions,
+    rng: StdRng,
+    fresh: f64,
+}
+
+impl Mix {
+    /// The same `seed` gives the same questions; `fresh` is the share of new ones, 0 to 1.
+    pub fn new(seed: u64, fresh: f64) -> Self {
+        let rng = StdRng::seed_from_u64(seed.wrapping_add(1));
+        Self { questions: Questions::new(seed), rng, fresh }
+    }
+}
+
+impl Iterator for Mix {
+    type Item = (usize, String);
+
+    fn next(&mut self) -> Option<(usize, String)> {
+        let Question { tenant_id, query } = self.questions.next()?;
+        let tenant = TENANTS.iter().position(|(known, _)| *known == tenant_id)?;
+        let mut query = query.to_owned();
+        if self.rng.random_bool(self.fresh) {
+            query = format!("{query} (case {:016x})", self.rng.random::<u64>());
+        }
+        Some((tenant, query))
     }
 }
 

@@ -54,7 +54,7 @@ impl Tally {
                     .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MAX_MICROS).max(1));
             }
             Outcome::Rejected => self.rejected += 1,
-            Outcome::Failed | Outcome::Unreachable(_) => self.failed += 1,
+            Outcome::Failed(_) | Outcome::Unreachable(_) => self.failed += 1,
         }
     }
 
@@ -148,6 +148,7 @@ pub fn say(line: impl fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Failure;
 
     #[test]
     fn a_line_has_counts_and_percentiles_of_answers() {
@@ -157,7 +158,11 @@ mod tests {
             tally.ended(&Outcome::Answered { cached: ms <= 80 }, Duration::from_millis(ms));
         }
         // What failed at once must not make the percentiles look good.
-        for outcome in [Outcome::Rejected, Outcome::Failed, Outcome::Unreachable("refused".to_owned())] {
+        for outcome in [
+            Outcome::Rejected,
+            Outcome::Failed(Failure::Status(502)),
+            Outcome::Unreachable("refused".to_owned()),
+        ] {
             tally.sent();
             tally.ended(&outcome, Duration::ZERO);
         }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::RngExt as _;
 use tokio::{
     task::JoinSet,
     time::{self, Instant, MissedTickBehavior},
@@ -16,7 +16,7 @@ use crate::{
     client::{Agent, Outcome},
     ending::Ending,
     profile::Profile,
-    questions::{Question, Questions, TENANTS},
+    questions::{Mix, TENANTS},
     report::say,
     settings::Run,
     summary::{Limits, Summary},
@@ -79,27 +79,6 @@ struct Ended {
     outcome: Outcome,
 }
 
-/// Questions, a share of which nobody has asked before.
-struct Mix {
-    questions: Questions,
-    rng: StdRng,
-    fresh: f64,
-}
-
-impl Iterator for Mix {
-    type Item = (usize, String);
-
-    fn next(&mut self) -> Option<(usize, String)> {
-        let Question { tenant_id, query } = self.questions.next()?;
-        let tenant = TENANTS.iter().position(|(known, _)| *known == tenant_id)?;
-        let mut query = query.to_owned();
-        if self.rng.random_bool(self.fresh) {
-            query = format!("{query} (case {:016x})", self.rng.random::<u64>());
-        }
-        Some((tenant, query))
-    }
-}
-
 struct Load {
     agent: Agent,
     mix: Mix,
@@ -113,10 +92,9 @@ struct Load {
 impl Load {
     fn new(settings: &Run, agent: Agent, time: Duration) -> Self {
         let seed = settings.seed.unwrap_or_else(|| rand::rng().random());
-        let rng = StdRng::seed_from_u64(seed.wrapping_add(1));
         Self {
             agent,
-            mix: Mix { questions: Questions::new(seed), rng, fresh: settings.fresh },
+            mix: Mix::new(seed, settings.fresh),
             seed,
             left: settings.requests.unwrap_or(u64::MAX),
             started: Instant::now(),

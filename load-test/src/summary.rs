@@ -277,6 +277,7 @@ fn chart(title: &str, values: &[f64], point: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Failure;
 
     fn summary() -> Summary {
         let mut summary = Summary::new(Duration::from_secs(10));
@@ -284,7 +285,7 @@ mod tests {
             let (tenant, due) = (usize::from(number >= 60), Duration::from_millis(number * 100));
             summary.sent(tenant, due);
             let outcome = if number % 10 == 9 {
-                Outcome::Failed
+                Outcome::Failed(Failure::Broken)
             } else {
                 Outcome::Answered { cached: number % 2 == 0 }
             };

@@ -119,6 +119,24 @@ impl Containers {
         }
     }
 
+    /// Whether a service runs and its healthcheck says now that it is well: the engine itself asks seldom.
+    ///
+    /// # Errors
+    /// What it is or says instead.
+    pub fn is_well(&self, service: &str) -> Result<(), String> {
+        let inspect = self.inspect(service)?;
+        if inspect["State"]["Status"] != "running" {
+            return Err(format!("{service} is {}", inspect["State"]["Status"]));
+        }
+        let test = inspect["Config"]["Healthcheck"]["Test"].as_array().into_iter().flatten();
+        let test: Vec<_> = test.filter_map(Value::as_str).collect();
+        match test[..] {
+            ["CMD", ref command @ ..] => self.exec(service, command).map(drop),
+            ["CMD-SHELL", command] => self.exec(service, &["sh", "-c", command]).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a service that does one thing has done it.
     ///
     /// # Errors

@@ -3,11 +3,14 @@
 //! `cargo run -p stack-tests` runs them against the addresses in [`stack::Stack`], all of which can be set by
 //! environment variables. What a trial needs and cannot have makes it *ignored* and listed by its name.
 
+pub mod broken_off;
+pub mod chaos;
 pub mod clients;
 pub mod containers;
 pub mod dashboards;
 pub mod drill;
 pub mod elasticsearch;
+pub mod keepsakes;
 pub mod kubernetes;
 pub mod logpath;
 pub mod pins;

@@ -1,22 +1,14 @@
 //! `make drill`: breaks a part of a running stack, waits until people have been told, and made whole again until they
 //! have heard that it is over.
 
-use std::{
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::process::ExitCode;
 
 use clap::Parser;
 use stack_tests::{
+    broken_off::{self, EXIT_BROKEN_OFF},
     drill::{Drill, Phase, Run, Scenario, all},
     stack::Stack,
 };
-
-/// What a shell says of a program that Ctrl-C has ended.
-const EXIT_BROKEN_OFF: u8 = 130;
 
 /// Brings alerts about on purpose, and follows them to Slack and the mailbox and back.
 #[derive(Parser)]
@@ -68,8 +60,11 @@ fn main() -> ExitCode {
         let message = format!("there is no scenario {:?}: see `make drill`", arguments.scenario);
         command_line::fail::<Arguments>(command_line::EXIT_USAGE, &message);
     }
-    let ended = Arc::new(AtomicBool::new(false));
-    end_on_signals(&ended);
+    // So that it can undo what it did.
+    let ended = match broken_off::by_signals() {
+        Ok(ended) => ended,
+        Err(error) => command_line::fail::<Arguments>(1, &error),
+    };
     let drill = match Drill::of(Stack::from_env(), ended) {
         Ok(mut drill) => {
             drill.until_told = arguments.until_told;
@@ -99,23 +94,13 @@ fn main() -> ExitCode {
     let count = chosen.iter().flat_map(|phase| &phase.lanes).flatten().count();
     println!("{count} scenarios on a stack whose durations are divided by {}", drill.factor);
     let failed = drill.run(&chosen);
+    for (scenario, why) in &failed {
+        println!("FAILED: drill::{scenario}: {why}");
+    }
     println!("{} passed, {} failed, {skipped} skipped", count - failed.len().min(count), failed.len());
     match () {
         () if drill.is_ended() => ExitCode::from(EXIT_BROKEN_OFF),
         () if failed.is_empty() => ExitCode::SUCCESS,
         () => ExitCode::FAILURE,
-    }
-}
-
-/// Ctrl-C and SIGTERM break the drill off, so that it can undo what it did; a second one ends it at once.
-fn end_on_signals(ended: &Arc<AtomicBool>) {
-    let ended = Arc::clone(ended);
-    let result = ctrlc::set_handler(move || {
-        if ended.swap(true, Ordering::Relaxed) {
-            std::process::exit(EXIT_BROKEN_OFF.into());
-        }
-    });
-    if let Err(error) = result {
-        command_line::fail::<Arguments>(1, &format!("cannot listen for signals: {error}"));
     }
 }

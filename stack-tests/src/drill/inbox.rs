@@ -8,7 +8,7 @@ use super::{Expected, Seen};
 use crate::stack::Stack;
 
 /// What was in the inboxes before.
-pub(super) struct Mark {
+pub(crate) struct Mark {
     messages: Vec<String>,
     mails: Vec<String>,
 }
@@ -18,7 +18,7 @@ fn id(message: &Value) -> String {
 }
 
 impl Mark {
-    pub(super) fn set(stack: &Stack) -> Result<Self, String> {
+    pub(crate) fn set(stack: &Stack) -> Result<Self, String> {
         Ok(Self {
             messages: stack.slack_messages()?.iter().map(id).collect(),
             mails: stack.mails()?.iter().map(id).collect(),
@@ -27,7 +27,7 @@ impl Mark {
 }
 
 /// The PromQL of an alert that fires.
-pub(super) fn firing(expected: &Expected) -> String {
+pub(crate) fn firing(expected: &Expected) -> String {
     format!(
         "ALERTS{{alertname=\"{}\", severity=\"{}\", alertstate=\"firing\"}}",
         expected.alert, expected.severity
@@ -36,7 +36,7 @@ pub(super) fn firing(expected: &Expected) -> String {
 
 /// Where an alert can be seen.
 #[derive(Clone, Copy)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Prometheus,
     Alertmanager,
     Silenced,
@@ -56,7 +56,7 @@ impl fmt::Display for Way {
     }
 }
 
-pub(super) fn ways(seen: Seen) -> Vec<Way> {
+pub(crate) fn ways(seen: Seen) -> Vec<Way> {
     match seen {
         Seen::Notified | Seen::NotifiedOnce => {
             vec![Way::Prometheus, Way::Alertmanager, Way::Slack, Way::Mail]
@@ -67,7 +67,7 @@ pub(super) fn ways(seen: Seen) -> Vec<Way> {
     }
 }
 
-pub(super) fn ways_back(seen: Seen) -> Vec<Way> {
+pub(crate) fn ways_back(seen: Seen) -> Vec<Way> {
     match seen {
         Seen::Notified | Seen::NotifiedByMail | Seen::Late => vec![Way::Prometheus, Way::Slack, Way::Mail],
         Seen::Silenced(_) => vec![Way::Prometheus],
@@ -77,7 +77,7 @@ pub(super) fn ways_back(seen: Seen) -> Vec<Way> {
 
 impl Way {
     /// Whether the alert has arrived here.
-    pub(super) fn firing(self, stack: &Stack, expected: &Expected, mark: &Mark) -> Result<(), String> {
+    pub(crate) fn firing(self, stack: &Stack, expected: &Expected, mark: &Mark) -> Result<(), String> {
         match self {
             Self::Prometheus => {
                 let series = stack.promql(&firing(expected))?;
@@ -95,7 +95,7 @@ impl Way {
     }
 
     /// Whether its end has arrived here.
-    pub(super) fn resolved(self, stack: &Stack, expected: &Expected, mark: &Mark) -> Result<(), String> {
+    pub(crate) fn resolved(self, stack: &Stack, expected: &Expected, mark: &Mark) -> Result<(), String> {
         match self {
             Self::Slack => slack(stack, expected, mark, "RESOLVED"),
             Self::Mail => mail(stack, expected, mark, "RESOLVED"),

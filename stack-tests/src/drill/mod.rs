@@ -2,11 +2,11 @@
 //! is over. What a drill switches on it switches off again, whatever happens; Ctrl-C too.
 
 mod calm;
-mod faults;
-mod inbox;
+pub(crate) mod faults;
+pub(crate) mod inbox;
 mod pipeline;
 mod plan;
-mod scenarios;
+pub(crate) mod scenarios;
 mod timeline;
 mod traffic;
 
@@ -123,12 +123,12 @@ impl Drill {
     }
 
     /// A time of the real rules as it is in this stack, with what a scrape, an evaluation and a delivery may take.
-    fn scaled(&self, real: Duration) -> Duration {
+    pub(crate) fn scaled(&self, real: Duration) -> Duration {
         real / self.factor + Duration::from_secs(90)
     }
 
     /// Asks `probe` until it answers.
-    fn wait<T>(
+    pub(crate) fn wait<T>(
         &self,
         what: &str,
         limit: Duration,
@@ -147,13 +147,18 @@ impl Drill {
         }
     }
 
-    fn note(&self, scenario: &str, what: &str) {
+    pub(crate) fn note(&self, scenario: &str, what: &str) {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner).note(scenario, what);
     }
 
     /// Whether somebody has broken it off.
     pub fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
+    }
+
+    /// What breaks it off.
+    pub(crate) fn ended(&self) -> &Arc<AtomicBool> {
+        &self.ended
     }
 
     /// Runs phases one after the other; in each its lanes side by side, in each lane its scenarios one after the other, the
@@ -308,7 +313,7 @@ impl Drill {
         Ok(())
     }
 
-    fn is_quiet(&self, expected: &Expected) -> Result<(), String> {
+    pub(crate) fn is_quiet(&self, expected: &Expected) -> Result<(), String> {
         let firing = self.stack.promql(&inbox::firing(expected))?;
         if firing.is_empty() { Ok(()) } else { Err(format!("{} fires already", expected.alert)) }
     }

@@ -50,16 +50,16 @@ const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
 }
 
-const fn critical(alert: &'static str) -> Expected {
+pub(crate) const fn critical(alert: &'static str) -> Expected {
     Expected { alert, severity: "critical", seen: Seen::Notified, within: None }
 }
 
-pub(super) const fn warning(alert: &'static str) -> Expected {
+pub(crate) const fn warning(alert: &'static str) -> Expected {
     Expected { severity: "warning", ..critical(alert) }
 }
 
 impl Expected {
-    const fn seen(self, seen: Seen) -> Self {
+    pub(crate) const fn seen(self, seen: Seen) -> Self {
         Self { seen, ..self }
     }
 

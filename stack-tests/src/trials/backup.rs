@@ -2,11 +2,10 @@
 
 use std::{path::Path, process::Command};
 
-use serde_json::json;
-
 use super::{Case, Need, ensure, expect};
 use crate::{
     clients::{client, send},
+    keepsakes::{has_silence, push, push_url, silence},
     stack::Stack,
     wait::{SOON, until},
 };
@@ -29,24 +28,6 @@ fn backup(stack: &Stack, what: &str, folder: &Path) -> Result<String, String> {
     if output.status.success() { Ok(said) } else { Err(format!("{what}: {}: {said}", output.status)) }
 }
 
-/// A silence that hurts nobody, by its comment.
-fn silence(stack: &Stack, comment: &str) -> Result<(), String> {
-    let times = [0, 3600].map(|seconds| {
-        let time = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
-        humantime::format_rfc3339_seconds(time).to_string()
-    });
-    let matcher = json!({"name": "alertname", "value": "NoSuchAlert", "isRegex": false, "isEqual": true});
-    let body = json!({"matchers": [matcher], "startsAt": times[0], "endsAt": times[1], "createdBy": "trial",
-        "comment": comment});
-    let answer = send(client().post(format!("{}/api/v2/silences", stack.alertmanager)).json(&body))?;
-    expect(&answer.text, answer.status, 200)
-}
-
-fn has_silence(stack: &Stack, comment: &str) -> Result<bool, String> {
-    let silences = stack.get(&format!("{}/api/v2/silences", stack.alertmanager))?;
-    Ok(silences.as_array().into_iter().flatten().any(|silence| silence["comment"] == comment))
-}
-
 fn saved_and_restored(stack: &Stack) -> Result<(), String> {
     let containers = stack.containers.as_ref().expect("needed");
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
@@ -54,11 +35,7 @@ fn saved_and_restored(stack: &Stack) -> Result<(), String> {
     let run = uuid::Uuid::new_v4();
     let (before, after) = (format!("before {run}"), format!("after {run}"));
     silence(stack, &before)?;
-    let series = format!("push_of_a_trial{{run=\"{run}\"}}");
-    let push = format!("{}/metrics/job/backup/run/{run}", stack.pushgateway);
-    let sent = send(client().put(&push).body("# TYPE push_of_a_trial gauge\npush_of_a_trial 1\n"))?;
-    expect("push", sent.status, 200)?;
-    until("the pushed value is in Prometheus", SOON, || stack.promql_value(&series))?;
+    let series = push(stack, &run.to_string())?;
 
     let said = backup(stack, "save", &saved)?;
     ensure(said.contains("prometheus-data: ") && said.contains("It holds passwords"), || said.clone())?;
@@ -70,7 +47,7 @@ fn saved_and_restored(stack: &Stack) -> Result<(), String> {
     services.iter().try_for_each(|service| containers.wait_healthy(service))?;
 
     silence(stack, &after)?;
-    expect("deleting", send(client().delete(&push))?.status, 202)?;
+    expect("deleting", send(client().delete(push_url(stack, &run.to_string())))?.status, 202)?;
     let said = backup(stack, "restore", &saved)?;
     ensure(said.contains("prometheus-data is back") && said.contains("All healthy"), || said.clone())?;
     expect("silence of before", has_silence(stack, &before)?, true)?;

@@ -129,7 +129,8 @@ fn with_log_folder(stack: &Stack, mount: &[&str]) -> Result<(), String> {
         "--env=AGENT_API_ADDR=0.0.0.0:8080",
         "--env=AGENT_ADMIN_ADDR=0.0.0.0:8000",
         "--env=AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1",
-        "--env=AGENT_LOG_DIR=/var/log/agent",
+        // No folder of the image: runc would give the mount that one's mode, and neither could be written.
+        "--env=AGENT_LOG_DIR=/logs",
         "--publish=127.0.0.1::8080",
         "--publish=127.0.0.1::8000",
     ];
@@ -161,11 +162,11 @@ fn serves_and_counts_lost_lines(id: &str) -> Result<(), String> {
 }
 
 fn log_volume_full(stack: &Stack) -> Result<(), String> {
-    with_log_folder(stack, &["--tmpfs=/var/log/agent:size=16k,mode=1777"])
+    with_log_folder(stack, &["--tmpfs=/logs:size=16k,mode=1777"])
 }
 
 fn log_volume_read_only(stack: &Stack) -> Result<(), String> {
-    with_log_folder(stack, &["--tmpfs=/var/log/agent:ro,size=16k,mode=1777"])
+    with_log_folder(stack, &["--tmpfs=/logs:ro,size=16k,mode=1777"])
 }
 
 /// Clients that ask without a pause while the agent is told to end. Every request it has accepted (its log says so)

@@ -66,6 +66,26 @@ pub(in crate::drill) fn no_primary(drill: &Drill) -> Result<Fault<'_>, String> {
     Ok(Fault::new(|| ask(drill, "elastic", &format!("DELETE /{INDEX}"), None)))
 }
 
+/// A second log-watch that looks every second, on port 9598.
+pub(crate) fn second_log_watch<'d>(
+    drill: &'d Drill,
+    name: &str,
+    options: &[&str],
+    flags: &[&str],
+) -> Result<Fault<'d>, String> {
+    // The password is where the first one has it.
+    let secrets = format!("--volumes-from={}:ro", containers(&drill.stack)?.id("log-watch")?);
+    let settings = [
+        secrets.as_str(),
+        "--env=LOG_WATCH_AGENT_URLS=http://example-agent:8000/metrics",
+        "--env=LOG_WATCH_ELASTICSEARCH_URL=http://elasticsearch:9200",
+        "--env=LOG_WATCH_ELASTICSEARCH_USER=log_watch",
+        "--env=LOG_WATCH_ELASTICSEARCH_PASSWORD_FILE=/run/secrets/log_watch_elasticsearch_password",
+    ];
+    let command = ["serve", "--listen=0.0.0.0:9598", "--every=1s"];
+    beside(drill, "log-watch", name, &[&settings, options].concat(), &[&command, flags].concat())
+}
+
 /// Nobody ships lines, though a second log-watch expects them.
 ///
 /// A second one, because that of a stack without Logstash expects none, and where there is one, its outage silences what
@@ -77,17 +97,7 @@ pub(in crate::drill) fn unshipped(drill: &Drill) -> Result<Fault<'_>, String> {
     let line = documents(drill, "agent-logs", &[json!({"message": "drill", "log": {"level": "INFO"}})])?;
     let has_logstash = containers.services()?.iter().any(|service| service == "logstash");
     let logstash = has_logstash.then(|| stopped(drill, "logstash")).transpose()?;
-    // The password is where the first one has it.
-    let secrets = format!("--volumes-from={}:ro", containers.id("log-watch")?);
-    let options = [
-        secrets.as_str(),
-        "--env=LOG_WATCH_AGENT_URLS=http://example-agent:8000/metrics",
-        "--env=LOG_WATCH_ELASTICSEARCH_URL=http://elasticsearch:9200",
-        "--env=LOG_WATCH_ELASTICSEARCH_USER=log_watch",
-        "--env=LOG_WATCH_ELASTICSEARCH_PASSWORD_FILE=/run/secrets/log_watch_elasticsearch_password",
-    ];
-    let command = ["serve", "--listen=0.0.0.0:9598", "--shipping=on", "--every=1s", "--patience=5s"];
-    let container = beside(drill, "log-watch", NAME, &options, &command)?;
+    let container = second_log_watch(drill, NAME, &[], &["--shipping=on", "--patience=5s"])?;
     let targets = generated(drill, "/etc/prometheus/targets")?.join("log-watch.yml");
     let first = fs::read_to_string(&targets).map_err(|e| format!("{}: {e}", targets.display()))?;
     let both = format!("{first}- {{ targets: [\"{NAME}:9598\"], labels: {{ job: {NAME} }} }}\n");

@@ -32,28 +32,29 @@ use crate::{
 };
 
 pub(super) use configuration::{bad_config, bad_rule, limits, no_target};
+pub(crate) use log_path::second_log_watch;
 pub(super) use log_path::{audit_gap, no_primary, unshipped, unusable_lines};
 pub(super) use second_agent::second_agent;
 
 type Off<'d> = Box<dyn FnOnce() -> Result<(), String> + Send + 'd>;
 
 /// Something that is broken until this is dropped.
-pub(super) struct Fault<'d> {
+pub(crate) struct Fault<'d> {
     off: Option<Off<'d>>,
 }
 
 impl<'d> Fault<'d> {
-    fn new(off: impl FnOnce() -> Result<(), String> + Send + 'd) -> Self {
+    pub(crate) fn new(off: impl FnOnce() -> Result<(), String> + Send + 'd) -> Self {
         Self { off: Some(Box::new(off)) }
     }
 
     /// Nothing that would have to be made whole.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { off: None }
     }
 
     /// Makes it whole, and says whether that has worked.
-    pub(super) fn off(mut self) -> Result<(), String> {
+    pub(crate) fn off(mut self) -> Result<(), String> {
         self.off.take().map_or(Ok(()), |off| off())
     }
 }
@@ -103,7 +104,7 @@ pub(super) fn provider<'d>(drill: &'d Drill, faults: &Value) -> Result<Fault<'d>
     Ok(off)
 }
 
-fn containers(stack: &Stack) -> Result<&Containers, String> {
+pub(crate) fn containers(stack: &Stack) -> Result<&Containers, String> {
     stack.containers.as_ref().ok_or("STACK_COMPOSE_PROJECT is not set: make drill sets it".into())
 }
 
@@ -250,7 +251,7 @@ pub(super) fn no_slack(drill: &Drill) -> Result<Fault<'_>, String> {
 }
 
 /// A container in the image and the network of a service, known there as `name`, until this is dropped.
-pub(super) fn beside<'d>(
+pub(crate) fn beside<'d>(
     drill: &'d Drill,
     service: &str,
     name: &str,
@@ -281,7 +282,7 @@ pub(super) fn beside<'d>(
 }
 
 /// What a container beside the stack is called: several stacks may be drilled at a time.
-fn container_of(drill: &Drill, name: &str) -> Result<String, String> {
+pub(crate) fn container_of(drill: &Drill, name: &str) -> Result<String, String> {
     Ok(format!("{}-{name}", containers(&drill.stack)?.project()))
 }
 

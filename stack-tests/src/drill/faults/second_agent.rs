@@ -35,9 +35,9 @@ pub(in crate::drill) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String>
         "--env=AGENT_API_ADDR=0.0.0.0:8080",
         "--env=AGENT_ADMIN_ADDR=0.0.0.0:8000",
         "--env=AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1",
-        "--env=AGENT_LOG_DIR=/var/log/agent",
+        "--env=AGENT_LOG_DIR=/logs",
         "--env=AGENT_PRICES_FILE=/prices.toml",
-        "--tmpfs=/var/log/agent:size=16k,mode=1777",
+        "--tmpfs=/logs:size=16k,mode=1777",
         "--publish=127.0.0.1::8080",
         &mount,
     ];
