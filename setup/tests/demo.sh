@@ -41,7 +41,9 @@ until_ready() {
 }
 
 run() {
-  setup/demo.sh >"$scratch/out" 2>&1 &
+  # Here, not in the background: what the last one said must not be taken for this one's word.
+  : >"$scratch/out"
+  setup/demo.sh >>"$scratch/out" 2>&1 &
   demo=$!
 }
 
