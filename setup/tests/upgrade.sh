@@ -61,9 +61,10 @@ expect "which stay" "$(changed)" ".env.example docker-compose.yml "
 commit "newer"
 
 said=$(upgrade STUB_CHECK=1 "$script" elastic 9.99.0 test)
-expect "checks that fail" "$said" "*images/elasticsearch/Dockerfile builds 9*checked: all*fail*To go back: git checkout -- .*ends with 1"
+expect "checks that fail" "$said" "*images/elasticsearch/Dockerfile*checked: all*fail*To go back: git checkout -- .*ends with 1"
 expect "all of Elastic's, Kubernetes' too" "$(git -C "$copy" diff | grep -c '^+.*:9\.99\.0')" "[7-9]"
-expect "and nothing is taken back" "$(changed)" "*.env.example deploy/kubernetes/*docker-compose.yml "
+expect "its stand-in too" "$(git -C "$copy" diff -- images | grep -c '^+.*9\.99\.0')" "3"
+expect "and nothing is taken back" "$(changed)" ".env.example deploy/kubernetes/*docker-compose.yml images/*"
 git -C "$copy" checkout --quiet -- .
 expect "a stand-in that stays" "$(upgrade "$script" jaeger 2.99.0)" "*images/jaeger/Dockerfile builds 2.*ends with 0"
 git -C "$copy" checkout --quiet -- .

@@ -51,6 +51,12 @@ pub fn of_checkout(repository: &Path) -> Result<Vec<Pin>, String> {
 
 /// The files that name an image with its tag. Kubernetes' follow by what [`crate::kubernetes`] writes.
 const FILES: [&str; 3] = ["docker-compose.yml", ".env.example", "Dockerfile"];
+/// The stand-in for Elasticsearch must be of its version: each file, and what stands before the version in it and after.
+const STAND_IN: [(&str, &str, &str); 3] = [
+    ("images/elasticsearch/Dockerfile", "ARG ELASTICSEARCH_VERSION=", "\n"),
+    ("images/elasticsearch/plugin/plugin-descriptor.properties", "elasticsearch.version=", "\n"),
+    ("images/README.md", "`elasticsearch:", "-maven`"),
+];
 /// Whose images speak to each other in one version only, and what they are called together.
 const TOGETHER: (&str, &str) = ("docker.elastic.co/", "elastic");
 
@@ -135,16 +141,27 @@ fn limit(renovate: &str, repository: &str) -> Option<(u64, String)> {
 /// One line: a file that cannot be read or written.
 pub fn apply(repository: &Path, bumps: &[Bump]) -> Result<Vec<&'static str>, String> {
     let mut changed = Vec::new();
-    for file in FILES {
+    let mut edit = |file: &'static str, edit: &dyn Fn(String) -> String| {
         let path = repository.join(file);
         let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let mut bumped = text.clone();
-        for Bump { pin, tag } in bumps {
-            bumped = bumped.replace(&pin.image(), &format!("{}:{tag}", pin.repository));
-        }
-        if bumped != text {
-            fs::write(&path, bumped).map_err(|e| format!("{}: {e}", path.display()))?;
+        let edited = edit(text.clone());
+        if edited != text {
+            fs::write(&path, edited).map_err(|e| format!("{}: {e}", path.display()))?;
             changed.push(file);
+        }
+        Ok::<_, String>(())
+    };
+    for file in FILES {
+        edit(file, &|text| {
+            bumps.iter().fold(text, |text, Bump { pin, tag }| {
+                text.replace(&pin.image(), &format!("{}:{tag}", pin.repository))
+            })
+        })?;
+    }
+    for Bump { pin, tag } in bumps.iter().filter(|bump| bump.pin.variable == "ELASTICSEARCH_IMAGE") {
+        for (file, before, after) in STAND_IN {
+            let with = |version: &str| format!("{before}{version}{after}");
+            edit(file, &|text| text.replace(&with(&pin.tag), &with(tag)))?;
         }
     }
     Ok(changed)

@@ -10,13 +10,15 @@ mod validity;
 
 use std::{
     collections::BTreeSet,
-    env,
     path::{Path, PathBuf},
 };
 
 use libtest_mimic::Trial;
 use serde_json::Value;
-use stack_tests::kubernetes::{self, FOLDER, LEFT_OUT, Renderer};
+use stack_tests::{
+    kubernetes::{self, FOLDER, LEFT_OUT, Renderer},
+    tools,
+};
 
 use crate::{Checker, ensure, files, read, stem, trial};
 
@@ -61,7 +63,7 @@ impl Kustomize {
     ) -> Trial {
         match self.0.clone() {
             Some(renderer) => trial(name, move || run(&renderer)),
-            None if in_ci() => trial(name, || Err(MISSING.into())),
+            None if tools::unattended() => trial(name, || Err(MISSING.into())),
             None => trial(name, || Ok(())).with_kind(MISSING).with_ignored_flag(true),
         }
     }
@@ -94,7 +96,7 @@ fn alertmanager_trial(repository: &Path, kustomize: &Kustomize, amtool: &Checker
 fn elastic_trial(repository: &Path, kustomize: &Kustomize) -> Trial {
     let name = "kubernetes::elastics_operator_takes_its_resources".to_owned();
     let (definitions, repository) = (validity::elastic_definitions(), repository.to_owned());
-    if definitions.is_empty() && !in_ci() {
+    if definitions.is_empty() && !tools::unattended() {
         let missing = "the operator's definitions are not here: CI=true make setup fetches them";
         return trial(name, || Ok(())).with_kind(missing).with_ignored_flag(true);
     }
@@ -109,10 +111,6 @@ fn elastic_trial(repository: &Path, kustomize: &Kustomize) -> Trial {
             format!("noticed: {problems:?}")
         })
     })
-}
-
-fn in_ci() -> bool {
-    env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
 fn own(name: &str, repository: &Path, check: fn(&Path) -> Result<(), String>) -> Trial {
