@@ -49,11 +49,12 @@ check "not well in time" "was not well within 0 s (last status 503)" STATUS=503 
 part=$scratch/part
 mkdir -p "$part/policies" "$part/roles"
 cp setup.sh "$part" && cp policies/agent-traces.json "$part/policies"
-: >"$part/users"
-wanted="Elasticsearch is set up: 1 made, 0 changed, 0 as they were."
+echo "someone some_role someones_password" >"$part/users"
+printf the-password >"$secrets/someones_password"
+wanted="Elasticsearch is set up: 2 made, 0 changed, 0 as they were."
 if said=$(env SECRETS="$secrets" PATH="$scratch:$PATH" STATUS=200 "$part/setup.sh" 2>&1) && [[ $said == *"$wanted" ]]; then
   passed=$((passed + 1))
-  echo "ok: a part of the files"
+  echo "ok: a part of the files, and a user whose password is nowhere to be seen"
 else
   failed=$((failed + 1))
   echo "FAILED: a part of the files: $said"

@@ -14,7 +14,9 @@ secrets=${SECRETS:-/run/secrets}
 timeout=${SETUP_TIMEOUT:-300}
 
 answer=$(mktemp)
-trap 'rm -f "$answer"' EXIT
+# What is sent, where it has a password in it: what a command is given, everybody on the machine can read.
+sent=$(mktemp)
+trap 'rm -f "$answer" "$sent"' EXIT
 
 die() {
   printf 'Elasticsearch is not set up: %s\n' "$*" >&2
@@ -112,14 +114,18 @@ put_user() { # NAME ROLE SECRET
     return
   fi
   if [ "$role" = built-in ]; then
-    must "the password of $name" POST "/_security/user/$name/_password" "{\"password\":\"$(quoted "$password")\"}"
+    printf '{"password":"%s"}' "$(quoted "$password")" >"$sent"
+    must "the password of $name" POST "/_security/user/$name/_password" "@$sent"
   else
-    must "user $name" PUT "/_security/user/$name" "{\"password\":\"$(quoted "$password")\",\"roles\":[\"$role\"]}"
+    printf '{"password":"%s","roles":["%s"]}' "$(quoted "$password")" "$role" >"$sent"
+    must "user $name" PUT "/_security/user/$name" "@$sent"
   fi
   if [ -z "$before" ]; then tell user "$name" made; else tell user "$name" changed; fi
 }
 
 elastic_password=$(secret elasticsearch_password)
+# Whoever takes a part of the files away may have left a folder empty.
+shopt -s nullglob
 wait_until_well
 put policy /_ilm/policy "$here"/policies/*.json
 put component /_component_template "$here"/components/*.json
