@@ -219,11 +219,18 @@ fn sigterm_under_load(stack: &Stack) -> Result<(), String> {
     })
 }
 
+/// The services that read their configuration again when they get HUP.
+const RELOADED_BY_SIGNAL: [&str; 2] = ["prometheus", "alertmanager"];
+
 fn every_container_comes_back(stack: &Stack) -> Result<(), String> {
     let containers = stack.containers.as_ref().expect("needed");
     let services = containers.services()?;
     ensure(!services.is_empty(), || "the project has no containers".into())?;
     for service in services {
+        // As the runbook says: of that the engine must not conclude that the container may stay down.
+        if RELOADED_BY_SIGNAL.contains(&service.as_str()) {
+            containers.exec(&service, &["sh", "-c", "kill -HUP 1"])?;
+        }
         let before = containers.restarts(&service)?;
         containers.signal(&service, "KILL")?;
         until(&format!("{service} started again"), SOON, || {
