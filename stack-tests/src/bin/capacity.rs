@@ -182,8 +182,8 @@ fn table(cli: &Cli, services: &[String], idle: &BTreeMap<String, f64>, steps: &[
     let p95 = columns(steps.iter().map(|step| step.p95_ms), 0);
     rows.push(format!("{:<24} {:>12} {p95}", "P95 ms", ""));
     rows.push(format!(
-        "\n{:<24} {:>12} {:>12} {:>16}",
-        "kept in Elasticsearch", "a request", "documents", "bytes each"
+        "\n{:<24} {:>16} {:>12} {:>16}   nested documents included",
+        "kept in Elasticsearch", "bytes a request", "documents", "bytes each"
     ));
     for (kind, _) in INDICES {
         let mut before = None;
@@ -193,10 +193,10 @@ fn table(cli: &Cli, services: &[String], idle: &BTreeMap<String, f64>, steps: &[
                 continue;
             }
             let new = before
-                .map(|before: u64| format!("{:.1}", documents.saturating_sub(before) as f64 / step.requests));
-            before = Some(documents);
+                .map(|before: u64| format!("{:.0}", bytes.saturating_sub(before) as f64 / step.requests));
+            before = Some(bytes);
             let each = bytes as f64 / documents as f64;
-            rows.push(format!("{kind:<24} {:>12} {documents:>12} {each:>16.0}", new.unwrap_or_default()));
+            rows.push(format!("{kind:<24} {:>16} {documents:>12} {each:>16.0}", new.unwrap_or_default()));
         }
         if before.is_none() {
             rows.push(format!("skipped: {kind}: none came into Elasticsearch"));
