@@ -74,7 +74,7 @@ bench: ## what the agent's telemetry costs, beside Python, and what disturbs it 
 soak: ## load while collector and log reader come and go: memory, waiting, losses (MINUTES=30)
 	@setup/bench.sh soak --time $(or $(MINUTES),30)m
 
-capacity: ## how much the agent and the stack hold here, and how what they take grows (about 10 minutes; better with wrk installed)
+capacity: ## how much the agent and the stack hold here, and how what they take grows (a quarter of an hour; better with wrk installed)
 	@eval "$$(setup/env.sh)" && setup/capacity.sh
 
 test-logstash: ## the pipelines' cases, and that no line is lost, by a real Logstash (LOGSTASH_HOME, or its image)

@@ -4,7 +4,7 @@
 
 # python_program NAME LABEL PINS: installs what `PINS/requirements.txt` names, unless that is there already.
 python_program() {
-  local folder=$KIT_CACHE/$1 label=$2 pins=$3 installer=$KIT_ROOT/example-agent/tests/litellm/installer.txt wanted
+  local folder=$KIT_CACHE/$1 label=$2 pins=$3 installer=$KIT_ROOT/setup/python-installer.txt wanted
   wanted=$(cat "$installer" "$pins/requirements.txt" | cksum)
   if [ "$(cat "$folder/.pins" 2>/dev/null)" = "$wanted" ]; then return; fi
   if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then

@@ -33,9 +33,9 @@ step() {
   done < <(sed -n -e 's/^test  *\(.*[^ ]\) *\.\.\. ignored.*/\1/p' -e 's/^skipped: //p' "$log")
   while IFS= read -r line; do
     failures+=("$name: $line")
-  done < <(sed -n -e 's/^test  *\(.*[^ ]\) *\.\.\. FAILED.*/\1/p' -e 's/^ *FAILED: *//p' "$log")
+  done < <(sed -n -e 's/^test  *\(.*[^ ]\) *\.\.\. FAILED.*/\1/p' -e 's/^ *FAILED: *//p' -e 's/^failed: *//p' -e 's/^FAIL //p' "$log")
   # What ended badly without naming a test is known by its last line.
-  if [ "$f" -gt 0 ] && ! grep -q -e '^test .*\.\.\. FAILED' -e '^ *FAILED: ' "$log"; then
+  if [ "$f" -gt 0 ] && ! grep -q -e '^test .*\.\.\. FAILED' -e '^ *FAILED: ' -e '^failed: ' -e '^FAIL ' "$log"; then
     failures+=("$name: $(tail -n 1 "$log")")
   fi
   step_status=$status

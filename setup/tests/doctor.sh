@@ -54,17 +54,8 @@ doctor() { # VARIABLE=VALUE…: what it says, and how it ends
     SECRETS_DIR="$scratch/secrets" "$@" "$scratch/kit/setup/doctor.sh" 2>&1 && echo "ends with 0" || echo "ends with $?"
 }
 
-passed=0 failed=0
-expect() { # WHAT GOT PATTERN
-  # shellcheck disable=SC2254 # a pattern
-  case $2 in
-    $3) passed=$((passed + 1)) ;;
-    *)
-      failed=$((failed + 1))
-      echo "failed: $1: got \`$2\`"
-      ;;
-  esac
-}
+# shellcheck source=expect.sh
+. "$here/expect.sh"
 
 expect "no engine" "$(doctor STUB_DOWN=1)" "No Docker engine answers*ends with 1"
 expect "nothing runs" "$(doctor)" "*Nothing wrong was found*ends with 0"

@@ -29,17 +29,8 @@ upgrade() { # [VARIABLE=VALUE…] IMAGE VERSION [WITH]: what it says, and how it
 }
 script=$copy/setup/upgrade.sh
 
-passed=0 failed=0
-expect() { # WHAT GOT PATTERN
-  # shellcheck disable=SC2254 # a pattern
-  case $2 in
-    $3) passed=$((passed + 1)) ;;
-    *)
-      failed=$((failed + 1))
-      echo "failed: $1: got \`$2\`, wanted \`$3\`"
-      ;;
-  esac
-}
+# shellcheck source=expect.sh
+. "$here/expect.sh"
 changed() { git -C "$copy" status --porcelain | awk '{ print $2 }' | tr '\n' ' '; }
 one_line() { # WHAT GOT PATTERN: refused before anything changes
   expect "$1" "$2" "$3"
