@@ -10,7 +10,7 @@ use tokio::{
 use crate::helpers::{Behaviour, Provider, TestApp, eventually, parts, spawn_app};
 
 /// The series of the route's own metrics.
-async fn series(app: &TestApp) -> BTreeSet<String> {
+pub(crate) async fn series(app: &TestApp) -> BTreeSet<String> {
     let metrics = app.metrics().await;
     let series = metrics.lines().filter(|line| line.starts_with("agent_"));
     series.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()

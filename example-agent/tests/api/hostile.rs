@@ -29,7 +29,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::helpers::{Agent, Behaviour, Provider, TestApp, spawn_app};
+use crate::{
+    bad_input::series,
+    helpers::{Agent, Behaviour, Provider, spawn_app},
+};
 
 /// Longer than any answer here takes, and than the agent waits for a provider in these tests.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -124,13 +127,6 @@ async fn taken_well(response: reqwest::Response) -> Result<(), TestCaseError> {
         prop_assert!(body.to_string().len() < 2000, "{status}: so long an answer: {body}");
     }
     Ok(())
-}
-
-/// Series of the agent's own metrics, without the values.
-async fn series(app: &TestApp) -> std::collections::BTreeSet<String> {
-    let metrics = app.metrics().await;
-    let series = metrics.lines().filter(|line| line.starts_with("agent_"));
-    series.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
 }
 
 #[test]
