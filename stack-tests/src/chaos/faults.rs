@@ -12,12 +12,14 @@ use crate::{
     containers::Containers,
     drill::{
         Drill,
-        faults::{self, Fault},
+        faults::{self, Fault, beside, container_of},
     },
 };
 
 /// A twentieth of a processor: microseconds of every 100 milliseconds.
 const QUOTA: u64 = 5_000;
+/// Containers that are started at most to take an address.
+const MANY: usize = 32;
 
 /// A fault, and the moment from which on it was there.
 pub(super) type Broken<'d> = (Fault<'d>, Moment);
@@ -32,7 +34,7 @@ pub(super) fn of<'d>(drill: &'d Drill, kind: Kind, service: &'static str) -> Res
         Kind::Kill => killed(drill, containers, service),
         Kind::Pause => paused(containers, service),
         Kind::Slow => slowed(containers, service),
-        Kind::Partition => cut_off(containers, service),
+        Kind::Partition => cut_off(drill, containers, service),
         kind => Err(format!("{kind} is no fault of a service")),
     }
 }
@@ -63,24 +65,62 @@ fn slowed<'d>(containers: &'d Containers, service: &'static str) -> Result<Broke
     Ok((Fault::new(move || quota(&id, "-1")), now()))
 }
 
-/// Without its networks: nobody reaches it, it reaches nobody, and both have to look it up again afterwards.
-fn cut_off<'d>(containers: &'d Containers, service: &'static str) -> Result<Broken<'d>, String> {
+/// Without its networks: nobody reaches it, it reaches nobody, and both have to look it up again afterwards, since another takes
+/// its address meanwhile. A connection of before leads nowhere then, and nobody says so: what waits for it waits for ever.
+fn cut_off<'d>(
+    drill: &'d Drill,
+    containers: &'d Containers,
+    service: &'static str,
+) -> Result<Broken<'d>, String> {
     let networks = networks(&containers.inspect(service)?)?;
     let id = containers.id(service)?;
+    let addresses = addresses_of(&Containers::docker(&["inspect", &id])?)?;
     let connect = {
         let (networks, id) = (networks.clone(), id.clone());
-        Fault::new(move || {
+        move || {
             networks.iter().try_for_each(|(network, aliases)| {
                 let aliases: Vec<_> = aliases.iter().flat_map(|alias| ["--alias", alias]).collect();
                 Containers::docker(&[&["network", "connect"], &aliases[..], &[network, &id]].concat())
                     .map(drop)
             })
-        })
+        }
     };
+    // First, so that whatever fails from here on it is connected again.
+    let connect = Fault::new(connect);
     for (network, _) in &networks {
         Containers::docker(&["network", "disconnect", network, &id])?;
     }
-    Ok((connect, now()))
+    let at = now();
+    let taken = taken(drill, service, &addresses)?;
+    let connect = Fault::new(move || {
+        let connected = connect.off();
+        taken.into_iter().try_for_each(Fault::off).and(connected)
+    });
+    Ok((connect, at))
+}
+
+/// Containers that have these addresses.
+fn taken<'d>(drill: &'d Drill, service: &str, addresses: &[String]) -> Result<Vec<Fault<'d>>, String> {
+    let neighbour = if service == "simulators-slack" { "simulators-llm" } else { "simulators-slack" };
+    let mut all = Vec::new();
+    // The engine gives the lowest one that is free, so those below have to be taken too.
+    for number in 0..MANY {
+        let name = format!("chaos-address-{number}");
+        all.push(beside(drill, neighbour, &name, &[], &["slack"])?);
+        let has = addresses_of(&Containers::docker(&["inspect", &container_of(drill, &name)?])?)?;
+        if has.iter().any(|address| addresses.contains(address)) {
+            return Ok(all);
+        }
+    }
+    Err(format!("{MANY} containers have other addresses than {}", addresses.join(", ")))
+}
+
+/// The addresses of the first container that `docker inspect` printed.
+fn addresses_of(inspect: &str) -> Result<Vec<String>, String> {
+    let inspect: Value = serde_json::from_str(inspect).map_err(|e| format!("docker inspect: {e}"))?;
+    let networks = inspect[0]["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
+    let addresses = networks.filter_map(|(_, network)| network["IPAddress"].as_str());
+    Ok(addresses.map(str::to_owned).collect())
 }
 
 /// A container's networks, with what it is called there.
@@ -127,5 +167,12 @@ mod tests {
             [("bare".into(), names(&[])), ("kit_kit".into(), names(&["kit-jaeger-1", "jaeger"]))]
         );
         assert!(super::networks(&json!({"Id": "0"})).is_err());
+    }
+
+    #[test]
+    fn a_container_has_an_address_on_each_network() {
+        let inspect = json!([{"NetworkSettings": {"Networks": {
+            "kit": {"IPAddress": "172.18.0.4"}, "gone": {"IPAddress": null}}}}]);
+        assert_eq!(addresses_of(&inspect.to_string()).unwrap(), ["172.18.0.4"]);
     }
 }
