@@ -4,12 +4,19 @@
 
 fast=$KIT_STATE/fast
 for part in prometheus alertmanager; do
-  rm -rf "${fast:?}/$part"
-  mkdir -p "$fast/$part"
+  rm -rf "${fast:?}/new"
+  mkdir -p "$fast/new"
   # From the image: no Rust is needed on this machine.
   docker run --rm --network none --read-only --user "$(id -u):$(id -g)" --volume "$KIT_ROOT/$part:/in:ro" \
-    --volume "$fast/$part:/out" --entrypoint scale-durations agent-kit/load-test:dev --factor 20 /in /out ||
+    --volume "$fast/new:/out" --entrypoint scale-durations agent-kit/load-test:dev --factor 20 /in /out ||
     die "The fast rules could not be made from $part/."
+  # Files that stay as they were keep their time: what runs with them is not restarted.
+  if diff -r "$fast/new" "$fast/$part" >/dev/null 2>&1; then
+    rm -rf "${fast:?}/new"
+  else
+    rm -rf "${fast:?}/$part"
+    mv "$fast/new" "$fast/$part"
+  fi
 done
 export PROMETHEUS_CONFIG_DIR=$fast/prometheus ALERTMANAGER_CONFIG_DIR=$fast/alertmanager PROMETHEUS_RESEND_DELAY=5s
 say "Rules with all durations divided by 20"

@@ -91,6 +91,7 @@ check() {
   step "logstash start" logstash/tests/start.sh
   step "preflight" setup/tests/preflight.sh
   step "targets" setup/tests/targets.sh
+  step "changed files" setup/tests/changed.sh
   step "doctor" setup/tests/doctor.sh
   step "upgrade" setup/tests/upgrade.sh
   step "kibana" kibana/tests/setup.sh

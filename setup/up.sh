@@ -22,6 +22,10 @@ images_present() { docker image inspect $(docker compose config --images $(start
 "$here/engine.sh" ensure
 use_engine
 "$here/secrets.sh"
+# What is changed from now on is for the next time.
+stamp=$KIT_STATE/started/${COMPOSE_PROJECT_NAME:-agent-observability-kit}
+mkdir -p "$KIT_STATE/started"
+touch "$stamp.new"
 "$here/preflight.sh"
 # Nobody ran `make setup` here yet, or a profile was enabled since.
 if [ ! -f "$KIT_STATE/images.env" ] || ! images_present; then
@@ -66,6 +70,15 @@ if [ -z "$(setting KIBANA_LINK '')" ] && has kibana; then
   KIBANA_LINK=http://$(setting PUBLIC_HOST localhost):$(setting KIBANA_PORT 5601)
   export KIBANA_LINK
 fi
+# shellcheck source=changed.sh
+. "$here/changed.sh"
+changed=$(changed_services "$stamp")
+if [ -n "$changed" ]; then
+  # shellcheck disable=SC2086 # a list of words
+  say "Restarting what runs with files of before:" $changed
+  # shellcheck disable=SC2086
+  docker compose restart $changed
+fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
 docker compose up --detach --wait --wait-timeout 420 --remove-orphans $services || explain
@@ -75,6 +88,8 @@ for service in $services; do
     *-setup) [ "$(docker wait "$(docker compose ps --all --quiet "$service")")" = 0 ] || explain ;;
   esac
 done
+
+mv "$stamp.new" "$stamp"
 
 # address SERVICE PORT WHAT: the address that is really published, under the name that people use.
 host=$(setting PUBLIC_HOST localhost)

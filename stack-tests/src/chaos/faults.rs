@@ -12,7 +12,7 @@ use crate::{
     containers::Containers,
     drill::{
         Drill,
-        faults::{self, Fault, beside, container_of},
+        faults::{self, Fault, beside, container_of, read_only},
     },
 };
 
@@ -35,6 +35,7 @@ pub(super) fn of<'d>(drill: &'d Drill, kind: Kind, service: &'static str) -> Res
         Kind::Pause => paused(containers, service),
         Kind::Slow => slowed(containers, service),
         Kind::Partition => cut_off(drill, containers, service),
+        Kind::Full if service == "elasticsearch" => Ok((read_only(drill)?, now())),
         kind => Err(format!("{kind} is no fault of a service")),
     }
 }

@@ -105,14 +105,15 @@ impl<'d> Chaos<'d> {
     /// One fault, from quiet to well.
     fn fault(&self, case: &Case, epoch: Epoch) -> Result<(Seen, Promise), String> {
         match case.kind {
-            Kind::Full => return disk::full(self),
+            Kind::Full if case.target == plan::LOG_DISK => return disk::full(self),
             Kind::Skew => return skew::of_a_caller(self, epoch),
             Kind::Restart => return restart::of_the_stack(self, epoch),
             Kind::Upgrade => return upgrade::of_a_stack(self),
-            Kind::Kill | Kind::Pause | Kind::Slow | Kind::Partition => {}
+            Kind::Kill | Kind::Pause | Kind::Slow | Kind::Partition | Kind::Full => {}
         }
         let part = part(case.target).ok_or(format!("no part {}", case.target))?;
-        let mut telling = Telling::of(self.drill, case.kind, &part.alert)?;
+        let alert = if case.kind == Kind::Full { &parts::FULL } else { &part.alert };
+        let mut telling = Telling::of(self.drill, case.kind, alert)?;
         let before = self.before(epoch)?;
         let began = now();
         let (fault, at) = faults::of(self.drill, case.kind, part.service)?;
@@ -289,7 +290,8 @@ impl<'d> Chaos<'d> {
     /// Waits until none of the faults' alerts fires any more.
     fn quiet(&self, cases: &[Case]) -> Result<(), String> {
         let parts = cases.iter().filter_map(|case| part(case.target));
-        let alerts = parts.filter_map(|part| part.alert.as_ref().ok());
+        let alerts =
+            parts.map(|part| &part.alert).chain([&parts::FULL]).filter_map(|alert| alert.as_ref().ok());
         let limit = self.drill.scaled(Duration::from_mins(20));
         alerts.into_iter().try_for_each(|expected| {
             self.drill.wait(&format!("{} over", expected.alert), limit, || self.drill.is_quiet(expected))

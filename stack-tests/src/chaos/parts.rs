@@ -38,6 +38,9 @@ pub struct Part {
     pub works: fn(&Stack) -> Result<(), String>,
 }
 
+/// What comes of an Elasticsearch whose disk is full: it answers, and stores nothing.
+pub(super) const FULL: Alert = Ok(scenarios::warning("JaegerRefusesSpans"));
+
 const PART: Part = Part {
     service: "",
     role: Role::Watches,

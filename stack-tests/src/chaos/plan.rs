@@ -15,7 +15,7 @@ pub enum Kind {
     Slow,
     /// It is taken off the network.
     Partition,
-    /// The disk of an agent's log is full.
+    /// The disk of an agent's log, or of Elasticsearch, is full.
     Full,
     /// The clock of a caller is hours off.
     Skew,
@@ -51,13 +51,13 @@ impl Kind {
         }
     }
 
-    /// What it befalls, where that is no single service.
-    fn other(self) -> Option<&'static str> {
+    /// What it befalls, where that is not each service.
+    fn others(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Kill | Self::Pause | Self::Slow | Self::Partition => None,
-            Self::Full => Some("log-disk"),
-            Self::Skew => Some("caller"),
-            Self::Restart | Self::Upgrade => Some("stack"),
+            Self::Full => Some(&[LOG_DISK, "elasticsearch"]),
+            Self::Skew => Some(&["caller"]),
+            Self::Restart | Self::Upgrade => Some(&["stack"]),
         }
     }
 }
@@ -88,6 +88,9 @@ pub enum Hold {
     /// So long.
     For(Duration),
 }
+
+/// The disk of an agent's log, of a second agent beside the stack's.
+pub const LOG_DISK: &str = "log-disk";
 
 /// How long a fault lasts that nobody is told of.
 pub const HOLD: Duration = Duration::from_secs(10);
@@ -122,8 +125,8 @@ impl fmt::Display for Case {
 
 /// All faults of all parts, what hurts most last.
 pub fn all() -> Vec<Case> {
-    let each = |kind: Kind| match kind.other() {
-        Some(target) => vec![Case::of(kind, target)],
+    let each = |kind: Kind| match kind.others() {
+        Some(targets) => targets.iter().map(|target| Case::of(kind, target)).collect::<Vec<_>>(),
         None => PARTS.iter().map(|part| Case::of(kind, part.service)).collect(),
     };
     Kind::ALL.into_iter().flat_map(each).collect()
@@ -140,7 +143,7 @@ pub fn quick() -> Vec<Case> {
         Case::of(Kind::Partition, "jaeger"),
         Case::of(Kind::Partition, "elasticsearch"),
         Case::of(Kind::Kill, "logstash"),
-        Case::of(Kind::Full, "log-disk"),
+        Case::of(Kind::Full, LOG_DISK),
         Case::of(Kind::Skew, "caller"),
     ]
 }
@@ -160,10 +163,10 @@ mod tests {
     #[test]
     fn every_part_is_killed_paused_slowed_and_partitioned() {
         let all = all();
-        assert_eq!(all.len(), 4 * PARTS.len() + 4);
+        assert_eq!(all.len(), 4 * PARTS.len() + 5);
         let agent = chosen(all.clone(), None, Some("example-agent"));
         assert_eq!(agent.iter().map(|case| case.kind).collect::<Vec<_>>(), Kind::ALL[..4]);
-        assert_eq!(chosen(all.clone(), Some(Kind::Full), None), [Case::of(Kind::Full, "log-disk")]);
+        assert_eq!(chosen(all.clone(), Some(Kind::Full), None).len(), 2);
         assert!(chosen(all.clone(), Some(Kind::Full), Some("jaeger")).is_empty());
         // The short form has nothing of its own.
         for case in quick() {

@@ -61,6 +61,7 @@ pub(crate) fn ways(seen: Seen) -> Vec<Way> {
         Seen::Notified | Seen::NotifiedOnce => {
             vec![Way::Prometheus, Way::Alertmanager, Way::Slack, Way::Mail]
         }
+        Seen::Elsewhere => vec![Way::Alertmanager, Way::Slack, Way::Mail],
         Seen::NotifiedByMail => vec![Way::Prometheus, Way::Alertmanager, Way::Mail],
         Seen::Silenced(_) => vec![Way::Prometheus, Way::Silenced],
         Seen::Late => vec![Way::Prometheus],
@@ -70,6 +71,7 @@ pub(crate) fn ways(seen: Seen) -> Vec<Way> {
 pub(crate) fn ways_back(seen: Seen) -> Vec<Way> {
     match seen {
         Seen::Notified | Seen::NotifiedByMail | Seen::Late => vec![Way::Prometheus, Way::Slack, Way::Mail],
+        Seen::Elsewhere => vec![Way::Slack, Way::Mail],
         Seen::Silenced(_) => vec![Way::Prometheus],
         Seen::NotifiedOnce => Vec::new(),
     }

@@ -37,6 +37,8 @@ pub enum Seen {
     Silenced(&'static str),
     /// Nowhere but Prometheus, until Alertmanager is back.
     Late,
+    /// To Slack and the mailbox, and back to resolved in both, from another Prometheus than the stack's.
+    Elsewhere,
     /// To the mailbox only, because Slack is what has failed; both hear of its end.
     NotifiedByMail,
 }

@@ -325,6 +325,18 @@ pub(super) const UNSHIPPED: Scenario = Scenario {
     ..PLAIN
 };
 
+/// It refuses what Jaeger would store.
+pub(super) const ELASTICSEARCH_FULL: Scenario = Scenario {
+    name: "elasticsearch-full",
+    alerts: &[warning("JaegerRefusesSpans")],
+    service: Some("elasticsearch"),
+    begins: minutes(20),
+    ends: minutes(30),
+    fault: |drill| faults::read_only(drill),
+    traffic: Traffic::Fresh { tenant: "acme", callers: 1 },
+    ..PLAIN
+};
+
 pub(super) const LOGSTASH: Scenario = Scenario {
     name: "logstash",
     alerts: &[warning("LogstashDown")],
@@ -357,6 +369,16 @@ pub(super) const MACHINE: Scenario = Scenario {
             [("disk_free_ratio", "1.01"), ("memory_available_ratio", "1.01"), ("clock_skew_seconds", "-1")];
         faults::limits(drill, &limits)
     },
+    ..PLAIN
+};
+
+/// A second Prometheus, beside the stack's, which has to go on watching.
+pub(super) const PROMETHEUS_FULL: Scenario = Scenario {
+    name: "prometheus-full",
+    alerts: &[critical("PrometheusNotIngestingSamples").seen(Seen::Elsewhere)],
+    changes: Changes::Configuration,
+    begins: minutes(10),
+    fault: faults::full_prometheus,
     ..PLAIN
 };
 

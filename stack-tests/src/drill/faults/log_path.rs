@@ -66,6 +66,39 @@ pub(in crate::drill) fn no_primary(drill: &Drill) -> Result<Fault<'_>, String> {
     Ok(Fault::new(|| ask(drill, "elastic", &format!("DELETE /{INDEX}"), None)))
 }
 
+/// Elasticsearch as with a full disk: what is free is below its flood stage, so it makes its indices read-only.
+pub(crate) fn read_only(drill: &Drill) -> Result<Fault<'_>, String> {
+    const BLOCKS: &str = "GET /_all/_settings?filter_path=*.settings.index.blocks";
+    // It looks seldom, and no more often than this.
+    const EVERY: &str = "10s";
+    let settings = |stages: [Option<&str>; 3], every: Option<&str>| {
+        let [low, high, flood_stage] = stages;
+        let watermark = json!({"low": low, "high": high, "flood_stage": flood_stage});
+        let body = json!({"transient": {
+            "cluster.routing.allocation.disk.watermark": watermark, "cluster.info.update.interval": every}});
+        ask(drill, "elastic", "PUT /_cluster/settings", Some(&body))
+    };
+    let blocked = || -> Result<bool, String> {
+        let answer = drill.stack.elasticsearch_as("elastic", BLOCKS, None)?;
+        ok(BLOCKS, answer.status, &answer.text)?;
+        Ok(answer.text.contains("read_only_allow_delete"))
+    };
+    let until = move |wanted: bool, what: &str| {
+        drill.wait(what, Duration::from_mins(2), || {
+            if blocked()? == wanted { Ok(()) } else { Err("not yet".into()) }
+        })
+    };
+    let off = Fault::new(move || {
+        // Not back to seldom before it has looked once more.
+        settings([None; 3], Some(EVERY))?;
+        until(false, "indices to write to")?;
+        settings([None; 3], None)
+    });
+    settings([Some("902pb"), Some("901pb"), Some("900pb")], Some(EVERY))?;
+    until(true, "read-only indices")?;
+    Ok(off)
+}
+
 /// A second log-watch that looks every second, on port 9598.
 pub(crate) fn second_log_watch<'d>(
     drill: &'d Drill,

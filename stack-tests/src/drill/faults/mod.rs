@@ -3,6 +3,7 @@
 mod configuration;
 mod log_path;
 mod second_agent;
+mod second_prometheus;
 
 use std::{
     io,
@@ -32,9 +33,10 @@ use crate::{
 };
 
 pub(super) use configuration::{bad_config, bad_rule, limits, no_target};
-pub(crate) use log_path::second_log_watch;
 pub(super) use log_path::{audit_gap, no_primary, unshipped, unusable_lines};
+pub(crate) use log_path::{read_only, second_log_watch};
 pub(super) use second_agent::second_agent;
+pub(super) use second_prometheus::full_prometheus;
 
 type Off<'d> = Box<dyn FnOnce() -> Result<(), String> + Send + 'd>;
 
