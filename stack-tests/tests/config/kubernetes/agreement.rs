@@ -20,9 +20,10 @@ use crate::read;
 const ELSEWHERE: [&str; 4] =
     ["OTEL_EXPORTER_OTLP_ENDPOINT", "AGENT_LINK_GRAFANA", "AGENT_LINK_JAEGER", "AGENT_LINK_PROMETHEUS"];
 /// Settings that only Kubernetes has: `base/settings.env` says why.
-const ONLY_HERE: [&str; 5] = [
+const ONLY_HERE: [&str; 6] = [
     "AGENT_SHUTDOWN_TIMEOUT",
     "AGENT_LOG_FILES",
+    "AGENT_LOG_MAX_BYTES",
     "AGENT_TENANTS_FILE",
     "AGENT_PRICES_FILE",
     "AGENT_COMPLIANCE_FILE",
