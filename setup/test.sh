@@ -102,7 +102,7 @@ check() {
 # all durations divided by 20, so that an alert's end can be waited for; and nothing from .env but images.
 test_stack_environment() {
   export COMPOSE_PROJECT_NAME=agent-kit-test COMPOSE_PROFILES=infra,logs
-  export BIND_ADDRESS=127.0.0.1 PUBLIC_HOST=localhost THRESHOLDS=default
+  export BIND_ADDRESS=127.0.0.1 ADMIN_BIND_ADDRESS=127.0.0.1 PUBLIC_HOST=localhost THRESHOLDS=default
   # A block that nothing well-known uses, below the range from which the kernel takes ports for clients.
   export AGENT_PORT=17301 AGENT_ADMIN_PORT=17302 LLM_PORT=17303 SLACK_PORT=17304 PROMETHEUS_PORT=17305
   export ALERTMANAGER_PORT=17306 PUSHGATEWAY_PORT=17307 GRAFANA_PORT=17308 MAILDEV_PORT=17309 MAILDEV_SMTP_PORT=17310
