@@ -111,6 +111,7 @@ test_stack_environment() {
   export LOGSTASH_BEATS_PORT=17317 LOGSTASH_TCP_PORT=17318 LOGSTASH_HTTP_PORT=17319 LOGSTASH_API_PORT=17320
   export AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1 AGENT_LLM_MODEL=sim-small AGENT_LLM_TIMEOUT=5s AGENT_LOG=info
   export OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318 OTEL_TRACES_SAMPLER_ARG=1.0 AGENT_LOG_SAMPLE_RATIO=1.0 BASE_TRAFFIC_RATE=1
+  export AGENT_LOG_FILES=48 AGENT_LOG_MAX_BYTES=1073741824
   export SECRETS_DIR=$PWD/.kit/test/secrets FAST=1
   # Addresses of a stack in use must not be taken for this one's.
   unset "${!STACK_@}"
