@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story backup restore demo load drill chaos panels export check test test-logstash bench soak capacity bench-logs bench-dashboards kubernetes upgrade audit env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load evaluate drill chaos panels export check test test-logstash bench soak capacity bench-logs bench-dashboards kubernetes upgrade audit env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ load: ## load-test the agent (RATE=50 or CALLERS=20 or STAGES=30s:200,1m:200; DU
 	@setup/load.sh $(if $(RATE),--rate $(RATE)) $(if $(CALLERS),--callers $(CALLERS)) $(if $(STAGES),--stages $(STAGES)) \
 	  $(if $(DURATION),--duration $(DURATION)) $(if $(FRESH),--fresh $(FRESH)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(P50),--p50 $(P50)) $(if $(P95),--p95 $(P95)) $(if $(P99),--p99 $(P99)) $(if $(ERRORS),--errors $(ERRORS))
+
+evaluate: ## ask the agent questions with known answers, and push the share of right ones to the Pushgateway; for cron, every day
+	@setup/evaluate.sh
 
 drill: ## break something on purpose, follow its alert to Slack and mail and back (SCENARIO=all FAST=1; without: the list)
 	@setup/drill.sh $(or $(SCENARIO),list) $(if $(filter 1,$(FAST)),--fast) $(if $(filter told,$(UNTIL)),--until-told)

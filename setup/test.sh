@@ -102,7 +102,7 @@ check() {
 # all durations divided by 20, so that an alert's end can be waited for; and nothing from .env but images.
 test_stack_environment() {
   export COMPOSE_PROJECT_NAME=agent-kit-test COMPOSE_PROFILES=infra,logs
-  export BIND_ADDRESS=127.0.0.1 PUBLIC_HOST=localhost THRESHOLDS=default
+  export BIND_ADDRESS=127.0.0.1 ADMIN_BIND_ADDRESS=127.0.0.1 PUBLIC_HOST=localhost THRESHOLDS=default
   # A block that nothing well-known uses, below the range from which the kernel takes ports for clients.
   export AGENT_PORT=17301 AGENT_ADMIN_PORT=17302 LLM_PORT=17303 SLACK_PORT=17304 PROMETHEUS_PORT=17305
   export ALERTMANAGER_PORT=17306 PUSHGATEWAY_PORT=17307 GRAFANA_PORT=17308 MAILDEV_PORT=17309 MAILDEV_SMTP_PORT=17310
@@ -111,6 +111,7 @@ test_stack_environment() {
   export LOGSTASH_BEATS_PORT=17317 LOGSTASH_TCP_PORT=17318 LOGSTASH_HTTP_PORT=17319 LOGSTASH_API_PORT=17320
   export AGENT_LLM_BASE_URL=http://simulators-llm:8081/v1 AGENT_LLM_MODEL=sim-small AGENT_LLM_TIMEOUT=5s AGENT_LOG=info
   export OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318 OTEL_TRACES_SAMPLER_ARG=1.0 AGENT_LOG_SAMPLE_RATIO=1.0 BASE_TRAFFIC_RATE=1
+  export AGENT_LOG_FILES=48 AGENT_LOG_MAX_BYTES=1073741824
   export SECRETS_DIR=$PWD/.kit/test/secrets FAST=1
   # Addresses of a stack in use must not be taken for this one's.
   unset "${!STACK_@}"

@@ -1,5 +1,5 @@
 //! `example-agent evaluate`: a batch that asks a running agent questions with known answers, and pushes how many were right.
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use reqwest::{Client, Url, header};
 use serde::Deserialize;
@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::tenants::one_line;
 
+/// What of a wrong answer is shown.
+const SHOWN_CHARS: usize = 200;
 /// The metric that is pushed.
 const ACCURACY: &str = "agent_answer_accuracy_ratio";
 const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,40 +46,73 @@ impl Golden {
 }
 
 /// How many answers were right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accuracy {
-    /// Answers that have all their keywords.
-    pub right: usize,
-    /// Questions asked. One that is refused, or fails, is answered wrongly.
+    /// Questions asked.
     pub asked: usize,
+    /// Those whose answers lack a keyword. One that is refused, or fails, is among them.
+    pub wrong: Vec<Wrong>,
 }
 
 impl Accuracy {
     /// From 0 to 1.
-    pub fn ratio(self) -> f64 {
-        self.right as f64 / self.asked as f64
+    pub fn ratio(&self) -> f64 {
+        (self.asked - self.wrong.len()) as f64 / self.asked as f64
     }
+}
+
+/// For whoever reads the job's output: each wrong answer, and how many were right.
+impl fmt::Display for Accuracy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Wrong { query, why } in &self.wrong {
+            writeln!(f, "wrong: {query:?}: {why}")?;
+        }
+        let right = self.asked - self.wrong.len();
+        write!(f, "{right} of {} answers are right: accuracy {}", self.asked, self.ratio())
+    }
+}
+
+/// A question that was not answered rightly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// The question.
+    pub query: String,
+    /// What its answer lacks, or why there is none.
+    pub why: String,
 }
 
 /// Asks the agent at this URL all questions, one after the other. The error, one line, is for an agent that is not there.
 pub async fn ask(api: &Url, golden: &Golden) -> Result<Accuracy, String> {
     crate::tls::install();
     let (http, url) = (Client::new(), format!("{}/v1/query", api.as_str().trim_end_matches('/')));
-    let mut right = 0;
+    let mut wrong = Vec::new();
     for Question { query, keywords } in &golden.question {
         let body = json!({ "tenant_id": golden.tenant_id, "query": query });
         let response = http.post(&url).json(&body).timeout(ANSWER_TIMEOUT).send().await;
         let response = response.map_err(|e| format!("cannot ask {url}: {:?}", e.without_url()))?;
+        let status = response.status();
         // Whatever is no answer is a wrong one.
         let body: Value = response.json().await.unwrap_or_default();
-        let answer = body["answer"].as_str().unwrap_or_default().to_lowercase();
-        right += usize::from(keywords.iter().all(|word| answer.contains(&word.to_lowercase())));
+        let why = match body["answer"].as_str() {
+            Some(answer) => lacking(answer, keywords),
+            None => {
+                Some(format!("no answer, {status} {}", body["error"]["type"].as_str().unwrap_or_default()))
+            }
+        };
+        wrong.extend(why.map(|why| Wrong { query: query.clone(), why }));
     }
-    Ok(Accuracy { right, asked: golden.question.len() })
+    Ok(Accuracy { asked: golden.question.len(), wrong })
+}
+
+fn lacking(answer: &str, keywords: &[String]) -> Option<String> {
+    let lower = answer.to_lowercase();
+    let missing: Vec<_> = keywords.iter().filter(|word| !lower.contains(&word.to_lowercase())).collect();
+    let start: String = answer.chars().take(SHOWN_CHARS).collect();
+    (!missing.is_empty()).then(|| format!("{missing:?} not in the answer {start:?}"))
 }
 
 /// Puts the accuracy on the Pushgateway, in the place of the job's last. The error is one line.
-pub async fn push(gateway: &Url, job: &str, accuracy: Accuracy) -> Result<(), String> {
+pub async fn push(gateway: &Url, job: &str, accuracy: &Accuracy) -> Result<(), String> {
     let url = format!("{}/metrics/job/{job}", gateway.as_str().trim_end_matches('/'));
     let text = format!(
         "# HELP {ACCURACY} Share of the golden questions that were answered rightly.\n# TYPE {ACCURACY} gauge\n\

@@ -73,15 +73,14 @@ async fn evaluate(settings: &Evaluation) {
     let golden = settings.golden().unwrap_or_else(|e| fail::<Cli>(EXIT_USAGE, &e));
     let accuracy =
         evaluate::ask(&settings.url, &golden).await.unwrap_or_else(|e| fail::<Cli>(EXIT_FAILURE, &e));
-    let (right, asked, ratio) = (accuracy.right, accuracy.asked, accuracy.ratio());
-    println!("{right} of {asked} answers are right: accuracy {ratio}");
+    println!("{accuracy}");
     if let Some(gateway) = &settings.pushgateway_url
-        && let Err(e) = evaluate::push(gateway, &settings.job, accuracy).await
+        && let Err(e) = evaluate::push(gateway, &settings.job, &accuracy).await
     {
         fail::<Cli>(EXIT_FAILURE, &e);
     }
-    if ratio < settings.min_accuracy {
-        let least = settings.min_accuracy;
+    let (ratio, least) = (accuracy.ratio(), settings.min_accuracy);
+    if ratio < least {
         fail::<Cli>(EXIT_INACCURATE, &format!("the accuracy {ratio} is below AGENT_MIN_ACCURACY {least}"));
     }
 }

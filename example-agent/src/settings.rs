@@ -152,10 +152,14 @@ pub struct Settings {
     /// Directory for hourly log files [default: standard output only]
     #[arg(long, env = "AGENT_LOG_DIR", global = true)]
     pub log_dir: Option<PathBuf>,
-    /// How many hourly log files are kept
+    /// Of how many hours the log files are kept
     #[arg(long, env = "AGENT_LOG_FILES", default_value_t = 48, global = true,
           value_parser = clap::value_parser!(u16).range(1..))]
     pub log_files: u16,
+    /// Bytes of all log files together: beyond that the oldest is removed
+    #[arg(long, env = "AGENT_LOG_MAX_BYTES", default_value_t = 1 << 30, global = true,
+          value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub log_max_bytes: u64,
     /// Collector for spans, OTLP over HTTP, without /v1/traces [default: no export]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = http_url, global = true)]
     pub otlp_endpoint: Option<Url>,

@@ -94,4 +94,21 @@ mod tests {
         small.answers.run_pending_tasks().await;
         assert!(small.get(0, "q").await.is_none());
     }
+
+    #[tokio::test]
+    async fn answers_go_when_their_time_is_over_and_all_together_stay_within_the_bound() {
+        let brief = AnswerCache::new("m".into(), Duration::from_millis(200), 1 << 20);
+        brief.insert(0, "q", answer()).await;
+        let begun = std::time::Instant::now();
+        while brief.get(0, "q").await.is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it is kept for ever");
+            tokio::task::yield_now().await;
+        }
+        let bounded = AnswerCache::new("m".into(), Duration::from_mins(1), 10_000);
+        for number in 0..1000 {
+            bounded.insert(0, &number.to_string(), answer()).await;
+        }
+        bounded.answers.run_pending_tasks().await;
+        assert!((5000..=10_000).contains(&bounded.answers.weighted_size()), "{bounded:?}");
+    }
 }

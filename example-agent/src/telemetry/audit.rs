@@ -296,6 +296,22 @@ mod tests {
         assert!(lines.iter().all(|line| line["boot_id"] == lines[0]["boot_id"]));
     }
 
+    /// The null device takes what is written, but cannot say that it is on a disk.
+    #[test]
+    fn what_is_written_but_not_on_the_disk_is_not_counted_as_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = std::time::SystemTime::now();
+        for time in [now, now + Duration::from_hours(24)] {
+            let date = &humantime::format_rfc3339_seconds(time).to_string()[..10];
+            let file = directory.path().join(format!("audit.{date}.ndjson"));
+            std::os::unix::fs::symlink("/dev/null", file).unwrap();
+        }
+        let log = log(directory.path(), 10);
+        query(&log);
+        log.close();
+        assert_eq!((log.written(), log.lost()), (0, 3));
+    }
+
     #[test]
     fn a_disk_that_refuses_to_the_end_loses_all_counted() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -173,6 +173,11 @@ impl AuditFile {
         fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(format!("audit.{date}.ndjson"));
         let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        // The lines of a new file whose name is not on the disk would be gone with the power. Not every file system can do it.
+        match File::open(&self.directory)?.sync_all() {
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+            _ => {}
+        }
         let mut length = file.metadata()?.len();
         if length > 0 {
             // A process that was killed may have left half a line.

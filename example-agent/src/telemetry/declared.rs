@@ -114,6 +114,8 @@ declare! {
         "Log lines lost because a queue was full or a write failed.";
     LOG_LINES_WRITTEN = "agent_log_lines_written_total", Kind::Counter, ["stream"],
         "Lines in the files of the log directory, by stream: app or audit. What has to arrive where logs are kept.";
+    LOG_FILES_REMOVED = "agent_log_files_removed_total", Kind::Counter, ["reason"],
+        "Files of log lines that were removed: for their age, or for the size of all of them, then whether or not they were read.";
     SPANS_DROPPED = "agent_spans_dropped_total", Kind::Counter, [],
         "Spans lost because the queue was full or the collector did not take them.";
     AUDIT_EVENTS = "agent_audit_events_total", Kind::Counter, ["action"],

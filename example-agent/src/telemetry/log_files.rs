@@ -3,7 +3,7 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Write},
     os::fd::AsFd as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use super::rolling_files::{Limits, RemovedFiles, RollingFiles};
 
 /// How long a target that failed is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
@@ -126,26 +126,17 @@ pub(super) fn stdout(lost: Arc<AtomicU64>) -> impl Write + Send + 'static {
     LineWriter::new("standard output".to_owned(), open, RETRY_AFTER, lost)
 }
 
-/// Files `agent.YYYY-MM-DD-HH.ndjson` (UTC) in a directory, of which the newest `keep` stay. Counts what is in them.
+/// Files of their hour in a directory, as many as the limits allow. Counts what is in them, and which are removed.
 pub(super) fn hourly(
     directory: PathBuf,
-    keep: usize,
+    limits: Limits,
+    removed: RemovedFiles,
     written: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
 ) -> impl Write + Send + 'static {
     let name = directory.display().to_string();
-    LineWriter { written, ..LineWriter::new(name, move || rolling(&directory, keep), RETRY_AFTER, lost) }
-}
-
-fn rolling(directory: &Path, keep: usize) -> io::Result<RollingFileAppender> {
-    std::fs::create_dir_all(directory)?;
-    RollingFileAppender::builder()
-        .rotation(Rotation::HOURLY)
-        .filename_prefix("agent")
-        .filename_suffix("ndjson")
-        .max_log_files(keep)
-        .build(directory)
-        .map_err(io::Error::other)
+    let open = move || RollingFiles::open(directory.clone(), limits, removed.clone());
+    LineWriter { written, ..LineWriter::new(name, open, RETRY_AFTER, lost) }
 }
 
 #[cfg(test)]
@@ -210,7 +201,9 @@ mod tests {
         assert_eq!(lost.load(Ordering::Relaxed), 3);
 
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut writer = hourly(file.path().join("below"), 1, Arc::default(), lost.clone());
+        let limits = Limits { hours: 1, bytes: 1 << 20 };
+        let (removed, written) = (RemovedFiles::default(), Arc::default());
+        let mut writer = hourly(file.path().join("below"), limits, removed, written, lost.clone());
         writer.write_all(b"{}\n").unwrap();
         assert_eq!(lost.load(Ordering::Relaxed), 4);
     }

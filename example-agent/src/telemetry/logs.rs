@@ -21,6 +21,7 @@ use super::{
     log_filter::LogFilter,
     log_queue::{LogQueue, LogWriter},
     request_lines::with_request_fields,
+    rolling_files::Limits,
 };
 use crate::settings::Settings;
 
@@ -70,8 +71,9 @@ where
     let (queue, writer) = LogQueue::start(log_files::stdout(lost.clone()), lost.clone())?;
     let (mut queues, mut writers) = (vec![queue], vec![writer]);
     if let Some(directory) = &settings.log_dir {
-        let written = handles.log_lines_written.clone();
-        let files = log_files::hourly(directory.clone(), settings.log_files.into(), written, lost.clone());
+        let limits = Limits { hours: settings.log_files.into(), bytes: settings.log_max_bytes };
+        let (removed, written) = (handles.log_files_removed.clone(), handles.log_lines_written.clone());
+        let files = log_files::hourly(directory.clone(), limits, removed, written, lost.clone());
         let (queue, writer) = LogQueue::start(files, lost.clone())?;
         queues.push(queue);
         writers.push(writer);

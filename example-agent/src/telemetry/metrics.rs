@@ -19,9 +19,9 @@ use super::{
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
         CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind,
-        LLM_ESTIMATED_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_LINES_DROPPED,
-        LOG_LINES_WRITTEN, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED, TENANT_BUDGET, TENANT_SPENT, counter,
-        gauge, histogram,
+        LLM_ESTIMATED_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_FILES_REMOVED,
+        LOG_LINES_DROPPED, LOG_LINES_WRITTEN, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED, TENANT_BUDGET,
+        TENANT_SPENT, counter, gauge, histogram,
     },
     events::Rating,
     exemplars::DurationSeries,
@@ -109,6 +109,8 @@ pub struct Metrics {
     log_lines_dropped: Counter,
     app_lines_written: Counter,
     audit_lines_written: Counter,
+    old_files_removed: Counter,
+    files_removed_for_room: Counter,
     spans_dropped: Counter,
     audit_events: [Counter; Action::ALL.len()],
     audit_events_lost: Counter,
@@ -175,6 +177,8 @@ impl Metrics {
             log_lines_dropped: counter(&*recorder, &LOG_LINES_DROPPED, &[]),
             app_lines_written: counter(&*recorder, &LOG_LINES_WRITTEN, &["app".into()]),
             audit_lines_written: counter(&*recorder, &LOG_LINES_WRITTEN, &["audit".into()]),
+            old_files_removed: counter(&*recorder, &LOG_FILES_REMOVED, &["age".into()]),
+            files_removed_for_room: counter(&*recorder, &LOG_FILES_REMOVED, &["size".into()]),
             spans_dropped: counter(&*recorder, &SPANS_DROPPED, &[]),
             audit_events: Action::ALL
                 .map(|action| counter(&*recorder, &AUDIT_EVENTS, &[action.as_str().into()])),
@@ -290,10 +294,12 @@ impl Metrics {
         for (gauge, active) in self.active_faults.iter().zip(faults.active()) {
             gauge.set(f64::from(u8::from(active)));
         }
-        let Handles { losses, log_lines_written, audit, .. } = &self.telemetry;
+        let Handles { losses, log_lines_written, log_files_removed, audit, .. } = &self.telemetry;
         self.log_lines_dropped.absolute(losses.log_lines.load(Ordering::Relaxed));
         self.app_lines_written.absolute(log_lines_written.load(Ordering::Relaxed));
         self.audit_lines_written.absolute(audit.written());
+        self.old_files_removed.absolute(log_files_removed.age.load(Ordering::Relaxed));
+        self.files_removed_for_room.absolute(log_files_removed.size.load(Ordering::Relaxed));
         self.spans_dropped.absolute(losses.spans.load(Ordering::Relaxed));
         for (counter, action) in self.audit_events.iter().zip(Action::ALL) {
             counter.absolute(audit.recorded(action));

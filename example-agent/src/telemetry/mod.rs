@@ -14,6 +14,7 @@ mod log_queue;
 pub mod logs;
 pub mod metrics;
 pub mod request_lines;
+mod rolling_files;
 pub mod steps;
 pub mod tail;
 pub mod traces;
@@ -33,6 +34,7 @@ use tracing_subscriber::{
 use self::{
     audit::AuditLog,
     log_policy::{CurrentLogPolicy, LogPolicy},
+    rolling_files::RemovedFiles,
 };
 use crate::settings::Settings;
 
@@ -67,6 +69,8 @@ pub struct Handles {
     pub losses: Losses,
     /// Lines in the log files.
     pub log_lines_written: Arc<AtomicU64>,
+    /// Log files that are no longer there.
+    pub log_files_removed: RemovedFiles,
     /// Which lines of requests are written.
     pub log_policy: Arc<CurrentLogPolicy>,
     /// Who asked what.
@@ -81,6 +85,7 @@ impl Handles {
             scope: settings.telemetry,
             losses: Losses::default(),
             log_lines_written: Arc::default(),
+            log_files_removed: RemovedFiles::default(),
             log_policy,
             audit: AuditLog::default(),
         }

@@ -6,7 +6,7 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::put};
 use clap::Parser as _;
-use example_agent::evaluate::{Golden, ask};
+use example_agent::evaluate::{Accuracy, Golden, ask};
 use simulators::llm::trace::Tracing;
 
 use crate::helpers::{Behaviour, Provider, binary, serve, spawn_app};
@@ -42,7 +42,16 @@ async fn the_share_of_right_answers_is_pushed() {
     ];
     let output = evaluate(&settings).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "2 of 4 answers are right: accuracy 0.5\n");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    let [lacking, refused, sum] = lines[..] else { panic!("{said}") };
+    let start = r#"wrong: "a": ["GRÜSSE"] not in the answer ""#;
+    assert!(lacking.starts_with(start) && lacking.contains("Grüße"), "{lacking}");
+    assert_eq!(
+        refused,
+        r#"wrong: "An insider tip?": no answer, 422 Unprocessable Entity compliance_violation"#
+    );
+    assert_eq!(sum, "2 of 4 answers are right: accuracy 0.5");
     assert!(pushed.lock().unwrap()[0].ends_with("\nagent_answer_accuracy_ratio 0.5\n"), "{pushed:?}");
 
     let strict = [&settings[..], &[("AGENT_MIN_ACCURACY", "0.9")]].concat();
@@ -70,7 +79,8 @@ async fn the_kits_own_model_knows_most_of_the_golden_answers_unless_it_is_wrong_
     let api = app.api.parse().unwrap();
     let accuracy = ask(&api, &golden).await.unwrap();
     assert!((0.8..1.0).contains(&accuracy.ratio()), "{accuracy:?}");
-    assert_eq!(ask(&api, &golden).await, Ok(accuracy), "the same answers again");
+    let wrong = |accuracy: &Accuracy| accuracy.wrong.iter().map(|w| w.query.clone()).collect::<Vec<_>>();
+    assert_eq!(wrong(&ask(&api, &golden).await.unwrap()), wrong(&accuracy), "the same again");
 
     let faults = provider.base_url().replace("/v1", "/faults");
     let faults = app.http.put(faults).body("{\"wrong_ratio\": 1}").send().await.unwrap();

@@ -12,6 +12,7 @@ use example_agent::{
     telemetry::{Handles, declared::ALL, exposition::Format},
 };
 use serde_json::json;
+use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
 use crate::helpers::{Agent, Behaviour, Provider, TestApp, document, eventually, spawn_app, table_rows};
@@ -164,6 +165,26 @@ async fn the_bucket_of_a_request_points_to_its_trace_if_that_is_sampled() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     assert!((now - at.parse::<f64>().unwrap()).abs() < 60.0, "{at}");
     assert!(!agent.app.metrics().await.contains(" # {"), "the text format has no exemplars");
+}
+
+#[tokio::test]
+async fn connections_are_counted_while_they_are_open() {
+    let app = spawn_app(&Provider::absent().await, &[]).await;
+    let open = async |number: &str| {
+        eventually("so many are open", async || {
+            (app.metric("agent_active_connections").await? == number).then_some(())
+        })
+        .await;
+    };
+    open("0").await;
+    let address = app.api.trim_start_matches("http://");
+    let first = TcpStream::connect(address).await.unwrap();
+    let second = TcpStream::connect(address).await.unwrap();
+    open("2").await;
+    drop(first);
+    open("1").await;
+    drop(second);
+    open("0").await;
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ fn a_bad_setting_is_one_line_that_names_it_and_exit_code_64() {
         ("AGENT_SHUTDOWN_TIMEOUT", "two\nlines"),
         ("AGENT_LOG", "a=b=c"),
         ("AGENT_LOG_FILES", "0"),
+        ("AGENT_LOG_MAX_BYTES", "1000"),
         ("AGENT_LOG_SAMPLE_RATIO", "10%"),
         ("AGENT_LOG_TIER_LEVELS", "gold=debug"),
         ("AGENT_LLM_PROVIDER", "open ai"),

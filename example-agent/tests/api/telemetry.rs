@@ -174,3 +174,34 @@ async fn a_log_directory_that_cannot_be_costs_lines_and_is_used_once_it_can() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn log_files_make_room_for_each_other_which_is_told_and_counted_and_audit_files_stay() {
+    let provider = Provider::start(Behaviour::Stream).await;
+    let directory = tempfile::tempdir().unwrap();
+    let of_before = ["agent.2025-11-24-08.ndjson", "agent.2025-11-24-09.ndjson", "audit.2025-11-24.ndjson"];
+    let [oldest, newer, audit] = of_before.map(|name| directory.path().join(name));
+    let line = "{\"level\":30,\"msg\":\"of before\"}\n";
+    std::fs::write(&oldest, line.repeat(3000)).unwrap();
+    std::fs::write(&newer, line.repeat((1 << 20) / line.len())).unwrap();
+    std::fs::write(&audit, line.repeat(3000)).unwrap();
+    let settings =
+        [("AGENT_LOG_DIR", directory.path().to_str().unwrap()), ("AGENT_LOG_MAX_BYTES", "1048576")];
+    let agent = Agent::start(&provider, &settings).await;
+    let said = eventually("it says so", async || {
+        let removed = |line: &serde_json::Value| {
+            line["msg"].as_str().unwrap().starts_with("the oldest log file is removed")
+        };
+        let files: Vec<_> = agent.lines().into_iter().filter(removed).collect();
+        (files.len() == 2).then_some(files)
+    })
+    .await;
+    assert_eq!((&said[0]["level"], said[0]["log_target"].as_str()), (&40.into(), oldest.to_str()));
+    assert_eq!(said[1]["log_target"].as_str(), newer.to_str());
+    assert!(!oldest.exists() && !newer.exists() && audit.exists());
+    let counted = async |reason| {
+        agent.app.metric(&format!("agent_log_files_removed_total{{reason=\"{reason}\"}}")).await.unwrap()
+    };
+    assert_eq!((counted("size").await, counted("age").await), ("2".to_owned(), "0".to_owned()));
+    assert_eq!(agent.app.metric("agent_log_lines_dropped_total").await.unwrap(), "0");
+}

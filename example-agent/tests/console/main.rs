@@ -38,8 +38,10 @@ fn main() -> ExitCode {
     };
     let trials = vec![
         trial("a_question_is_answered_with_its_links", a_question_is_answered_with_its_links),
+        trial("the_log_lines_of_a_request_are_a_link_away", the_log_lines_of_a_request_are_a_link_away),
         trial("an_answer_is_shown_while_it_is_made", an_answer_is_shown_while_it_is_made),
         trial("faults_are_switched_on_and_off", faults_are_switched_on_and_off),
+        trial("each_switch_is_the_fault_it_names", each_switch_is_its_fault),
         trial("markup_in_questions_and_answers_stays_text", markup_stays_text),
         trial("a_page_that_the_admin_port_refuses_says_so", a_refused_page_says_so),
         trial("without_the_admin_port_questions_can_be_asked", without_the_admin_port),
@@ -151,6 +153,22 @@ fn open(agent: &Agent, chromium: &Path, width: u32) -> Browser {
     browser
 }
 
+fn the_log_lines_of_a_request_are_a_link_away(chromium: &Path) {
+    let agent = Agent::start(&[("AGENT_LINK_KIBANA", "http://logs.example/kibana/")]);
+    let mut browser = open(&agent, chromium, 1280);
+    browser.click("#send");
+    browser.wait_for("document.querySelector('#outcome').innerText === 'Answer'");
+    let request = browser.evaluate(
+        "[...document.querySelectorAll('#facts dt')].find((t) => t.innerText === 'Request').nextElementSibling.innerText",
+    );
+    let links = browser.evaluate("[...document.querySelectorAll('#links a')].map((a) => a.href)").to_string();
+    let kibana = format!(
+        "http://logs.example/kibana/app/discover#/?_a=(query:(language:kuery,query:%27request_id%3A%22{}%22",
+        request.as_str().unwrap()
+    );
+    assert!(links.contains(&kibana) || links.contains(&kibana.replace("%27", "'")), "{links}");
+}
+
 fn a_question_is_answered_with_its_links(chromium: &Path) {
     let agent =
         Agent::start(&[("AGENT_LINK_KIBANA", ""), ("AGENT_LINK_JAEGER", "http://traces.example/jaeger/")]);
@@ -213,6 +231,32 @@ fn faults_are_switched_on_and_off(chromium: &Path) {
     assert_eq!(browser.evaluate("document.querySelectorAll('#switches :checked[data-fault]').length"), 0);
     browser.click("#send");
     browser.wait_for("document.querySelector('#outcome').innerText === 'Answer'");
+}
+
+fn each_switch_is_its_fault(chromium: &Path) {
+    let agent = Agent::start(&[]);
+    let mut browser = open(&agent, chromium, 1280);
+    for (switch, fault, value) in [
+        ("errors", "error_ratio", json!(0.5)),
+        ("slow", "extra_latency_seconds", json!(3)),
+        ("cache", "cache_off", json!(true)),
+        ("cost", "cost_factor", json!(10_000)),
+        ("hang", "hang_ratio", json!(1)),
+        ("breach", "append_to_answer", json!("Here is an insider tip.")),
+    ] {
+        browser.click(&format!("#fault-{switch}"));
+        browser.wait_for("document.querySelector('#faults-state').innerText.startsWith('1 fault is on')");
+        // As the agent has it: the page asks from the one origin that may.
+        browser.evaluate(
+            "window.said = null; fetch('/console/settings.json').then((r) => r.json())\
+             .then(({ links }) => fetch(links.admin + '/faults')).then((r) => r.json()).then((f) => window.said = f); 0",
+        );
+        browser.wait_for("window.said !== null");
+        assert_eq!(browser.evaluate(&format!("window.said.{fault}")), value, "{switch}");
+        browser.click(&format!("#fault-{switch}"));
+        browser.wait_for("document.querySelector('#faults-state').hidden");
+    }
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
 fn markup_stays_text(chromium: &Path) {

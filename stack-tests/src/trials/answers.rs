@@ -1,5 +1,7 @@
 //! What the answers are: streamed to who wants that, and mostly right.
 
+use std::{path::Path, process::Command};
+
 use serde_json::json;
 
 use super::{Case, Need, ensure, expect};
@@ -31,9 +33,15 @@ fn are_streamed(stack: &Stack) -> Result<(), String> {
 
 fn their_accuracy_is_known(stack: &Stack) -> Result<(), String> {
     const JOB: &str = "stack-tests-evaluation";
-    let containers = stack.containers.as_ref().expect("needed");
-    let gateway = ["--pushgateway-url", "http://pushgateway:9091", "--job", JOB, "--min-accuracy", "0.8"];
-    let said = containers.exec("example-agent", &[&["example-agent", "evaluate"], &gateway[..]].concat())?;
+    // As `make evaluate` calls it.
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../setup/evaluate.sh");
+    let project = stack.containers.as_ref().expect("needed").project();
+    let mut command = Command::new(script);
+    command.args(["--job", JOB, "--min-accuracy", "0.8"]).env("COMPOSE_PROJECT_NAME", project);
+    let output = command.output().map_err(|e| format!("evaluate.sh: {e}"))?;
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure(output.status.success(), || said.clone())?;
     let accuracy = until("the accuracy in Prometheus", 3 * SOON, || {
         stack.promql_value(&format!("agent_answer_accuracy_ratio{{job=\"{JOB}\"}}"))
     });

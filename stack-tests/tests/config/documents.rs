@@ -115,12 +115,20 @@ fn build_context(repository: &Path) -> Result<(), String> {
     ensure(lacking.is_empty() && !let_in.is_empty(), || format!(".dockerignore keeps {lacking:?} out"))
 }
 
-/// The table of who may do what has each port that Compose publishes, with the setting that moves it, and no other.
+/// What breaks things on purpose, by the settings of its ports.
+const ADMIN_PORTS: [&str; 3] = ["AGENT_ADMIN_PORT", "LLM_PORT", "SLACK_PORT"];
+
+/// The table of who may do what has each port that Compose publishes, with the setting that moves it, and no other; and what is
+/// published for callers takes nothing along that is for operators.
 fn published_ports(repository: &Path) -> Result<(), String> {
     let compose = read(&repository.join("docker-compose.yml"))?;
-    let published = regex(r"\$\{BIND_ADDRESS:-127\.0\.0\.1\}:\$\{([A-Z_]+):-\d+\}:(\d+)");
+    let published = regex(r"\$\{((?:ADMIN_)?BIND_ADDRESS):-127\.0\.0\.1\}:\$\{([A-Z_]+):-\d+\}:(\d+)");
+    let published: Vec<_> = published.captures_iter(&compose).map(|found| found.extract::<3>().1).collect();
+    let apart = published.iter().filter(|[address, ..]| *address == "ADMIN_BIND_ADDRESS");
+    let apart: Vec<_> = apart.map(|[_, setting, _]| *setting).collect();
+    ensure(apart == ADMIN_PORTS, || format!("on ADMIN_BIND_ADDRESS are {apart:?}, not {ADMIN_PORTS:?}"))?;
     let published: BTreeSet<_> =
-        published.captures_iter(&compose).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
+        published.into_iter().map(|[_, setting, port]| (setting.to_owned(), port.to_owned())).collect();
     let table = stack_tests::ports::table(&read(&repository.join("docs/security.md"))?)?;
     let known: BTreeSet<_> = table.into_iter().map(|port| (port.setting, port.port.to_string())).collect();
     ensure(published == known && !known.is_empty(), || {

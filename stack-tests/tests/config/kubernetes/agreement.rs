@@ -16,17 +16,19 @@ use super::{
 };
 use crate::read;
 
-/// Settings of the agent that may differ from Compose's: what they name is beside it there, and elsewhere in a cluster.
-const ELSEWHERE: [&str; 4] =
-    ["OTEL_EXPORTER_OTLP_ENDPOINT", "AGENT_LINK_GRAFANA", "AGENT_LINK_JAEGER", "AGENT_LINK_PROMETHEUS"];
-/// Settings that only Kubernetes has: `base/settings.env` says why.
-const ONLY_HERE: [&str; 5] = [
-    "AGENT_SHUTDOWN_TIMEOUT",
+/// Settings of the agent that may differ from Compose's: what they name is beside it there, and elsewhere in a cluster; and the
+/// folder of lines is smaller here, and as short-lived as its pod.
+const ELSEWHERE: [&str; 6] = [
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "AGENT_LINK_GRAFANA",
+    "AGENT_LINK_JAEGER",
+    "AGENT_LINK_PROMETHEUS",
     "AGENT_LOG_FILES",
-    "AGENT_TENANTS_FILE",
-    "AGENT_PRICES_FILE",
-    "AGENT_COMPLIANCE_FILE",
+    "AGENT_LOG_MAX_BYTES",
 ];
+/// Settings that only Kubernetes has: `base/settings.env` says why.
+const ONLY_HERE: [&str; 4] =
+    ["AGENT_SHUTDOWN_TIMEOUT", "AGENT_TENANTS_FILE", "AGENT_PRICES_FILE", "AGENT_COMPLIANCE_FILE"];
 /// What is the same in both, by the names of Compose's services.
 const SERVICES: [&str; 3] = ["example-agent", "simulators-llm", "load"];
 
