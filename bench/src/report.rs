@@ -75,8 +75,13 @@ impl Summary {
         self.of(ALL).map_or(f64::NAN, |cost| cost.added_cpu_us.median)
     }
 
-    /// The same requests per second of CPU time, everything on relative to nothing.
+    /// Cached answers a second by the clock on the wall, everything on relative to nothing, callers and agent on the same cores.
     pub fn throughput_kept(&self) -> f64 {
+        self.of(ALL).map_or(f64::NAN, |cost| cost.throughput_ratio.median)
+    }
+
+    /// The same per second of the agent's CPU time.
+    pub fn throughput_kept_by_cpu(&self) -> f64 {
         match (self.of(OFF), self.of(ALL)) {
             (Some(off), Some(all)) => off.cpu_us.median / all.cpu_us.median,
             _ => f64::NAN,
@@ -117,6 +122,7 @@ impl Summary {
             "machine": machine(),
             "telemetry_added_cpu_us": self.telemetry_added_cpu_us(),
             "throughput_kept": self.throughput_kept(),
+            "throughput_kept_by_cpu": self.throughput_kept_by_cpu(),
             "times_python": self.times_python(),
             "measured": self,
             "bounds": self.bounds(),
