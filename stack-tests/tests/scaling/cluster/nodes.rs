@@ -208,6 +208,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// That whoever is in a node's network gets an answer under the address that the kit's services ask.
+    pub(super) fn is_found_by_name(&self, node: &str) -> Result<(), String> {
+        let ask =
+            ["curl", "--silent", "--max-time", "5", "--write-out", "%{http_code}", "--output", "/dev/null"];
+        let status = self.containers.exec(node, &[&ask[..], &["http://elasticsearch:9200/"]].concat())?;
+        // Without a password it is asked for one.
+        if status == "401" { Ok(()) } else { Err(format!("http://elasticsearch:9200/ answers {status}")) }
+    }
+
     /// An index's two copies, each with its node and how many documents it has.
     fn copies(&self, index: &str) -> Result<Vec<Value>, String> {
         let request = format!("GET /_cat/shards/{index}?h=prirep,state,node,docs&format=json");
