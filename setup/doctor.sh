@@ -31,7 +31,7 @@ check_engine
 
 "$here/preflight.sh" || problems=1
 
-is_missing() { grep -qs "^${1%-setup}$(printf '\t')" "$KIT_STATE/missing"; }
+is_missing() { grep -qs -e "^$1$(printf '\t')" -e "^${1%%-*}$(printf '\t')" "$KIT_STATE/missing"; }
 
 check_images() {
   local service images image known=' '

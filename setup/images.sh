@@ -15,7 +15,8 @@ mode=$(setting AGENT_KIT_IMAGES auto)
 case $mode in auto | pull | build) ;; *) die "AGENT_KIT_IMAGES=$mode: use auto, pull or build." ;; esac
 
 # NAME REFERENCE for each image that we do not build ourselves, as Compose would take it without our overrides. NAME is
-# the service, where NAME-setup runs in NAME's image; for the base images of our own builds it is `rust` and `runtime`, from the argument's name.
+# the service, of several with one image the first by name (NAME before NAME-2 and NAME-setup); for the base images of our own builds it is
+# `rust` and `runtime`, from the argument's name.
 wanted() {
   rm -f "$KIT_STATE/images.env"
   use_compose
@@ -28,8 +29,7 @@ wanted() {
     /^    image:/ { image = $2 }
     /^        [A-Z]+_IMAGE:/ { name = tolower($1); sub(/_image:$/, "", name); base[name] = $2 }
     function flush() {
-      sub(/-setup$/, "", service)
-      if (service != "" && image != "" && !own) print service, image
+      if (service != "" && image != "" && !own && !seen[image]++) print service, image
       service = image = ""; own = 0
     }
     END { flush(); for (name in base) print name, base[name] }'

@@ -169,7 +169,7 @@ stack() {
 eval "$(setup/env.sh)"
 # It takes minutes, and an Elasticsearch besides the Logstash.
 [ "$scope" != all ] || export LOGSTASH_ACCOUNTING=1
-# Two of each, in containers of their own.
+# Two of each and three Elasticsearch nodes, in containers of their own.
 if [ "$scope" = all ] && docker info >/dev/null 2>&1; then export SCALING_IN_CONTAINERS=1; fi
 check
 if [ "$scope" = all ]; then

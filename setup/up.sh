@@ -5,10 +5,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-# NAME-setup runs in NAME's image, and what fills, shows and watches Elasticsearch is nothing without it.
+# NAME-setup and NAME-2 run in NAME's image, and what fills, shows and watches Elasticsearch is nothing without it.
 is_missing() {
   case $1 in kibana* | logstash | log-watch | elasticsearch-exporter) is_missing elasticsearch && return ;; esac
-  grep -qs "^${1%-setup}$(printf '\t')" "$KIT_STATE/missing"
+  grep -qs -e "^$1$(printf '\t')" -e "^${1%%-*}$(printf '\t')" "$KIT_STATE/missing"
 }
 
 startable() {

@@ -243,7 +243,8 @@ fn templates_are_in_force(stack: &Stack) -> Result<(), String> {
             let template = simulated(stack, &index)?;
             let settings = &template["settings"]["index"];
             expect(&format!("policy of {index}"), settings["lifecycle"]["name"].as_str(), Some(stream))?;
-            expect(&format!("replicas of {index}"), settings["number_of_replicas"].as_str(), Some("0"))?;
+            let replicas = settings["auto_expand_replicas"].as_str();
+            expect(&format!("replicas of {index}"), replicas, Some("0-1"))?;
             let fields = &template["mappings"]["properties"];
             for (field, kind) in [("request_id", "keyword"), ("cost_usd", "double"), ("trace_id", "alias")] {
                 expect(&format!("{field} of {index}"), fields[field]["type"].as_str(), Some(kind))?;

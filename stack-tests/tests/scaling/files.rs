@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use libtest_mimic::Trial;
-use serde_json::Value;
 use stack_tests::{containers::Containers, tools::Tool};
 
-use crate::{in_containers, read, trial};
+use crate::{compose::image, in_containers, read, trial};
 
 pub(crate) fn trials(
     repository: &Path,
@@ -94,11 +93,7 @@ fn cluster_has_the_nodes_settings(repository: &Path) -> Result<(), String> {
 
 /// By Jaeger's own word, in the image that Compose runs.
 fn jaeger_takes(repository: &Path, half: &str) -> Result<(), String> {
-    let file = repository.join("docker-compose.yml").display().to_string();
-    // Asked for the images of one service Compose names those of what it waits for too, in any order.
-    let config = Containers::docker(&["compose", "-f", &file, "config", "--format", "json"])?;
-    let config: Value = serde_json::from_str(&config).map_err(|e| format!("docker compose config: {e}"))?;
-    let image = config["services"]["jaeger"]["image"].as_str().ok_or("Compose names no image for jaeger")?;
+    let image = image(repository, "jaeger")?;
     let folder = repository.join("deploy/jaeger-kafka").display().to_string();
     let (mount, file) = (format!("{folder}:/etc/jaeger-kafka:ro"), format!("/etc/jaeger-kafka/{half}.yaml"));
     let run = [
@@ -109,7 +104,7 @@ fn jaeger_takes(repository: &Path, half: &str) -> Result<(), String> {
         &mount,
         "--entrypoint",
         "/cmd/jaeger/jaeger-linux",
-        image,
+        &image,
     ];
     Containers::docker(&[&run[..], &["validate", "--config", &file]].concat()).map(drop)
 }

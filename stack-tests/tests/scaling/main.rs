@@ -3,14 +3,24 @@
 //! Trials whose program is missing are listed as ignored; with `CI=true` they fail instead. Those in containers run where
 //! `SCALING_IN_CONTAINERS` is set: `make test` does so.
 
+mod cluster;
+mod compose;
 mod files;
 mod remote_write;
 mod replicas;
 
-use std::{env, path::Path, process::ExitCode};
+use std::{
+    env,
+    path::Path,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use stack_tests::tools::{self, Tool};
+use stack_tests::{
+    containers::Containers,
+    tools::{self, Tool},
+};
 
 fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -34,10 +44,26 @@ fn main() -> ExitCode {
     ));
     let here = repository.to_owned();
     trials.push(in_containers("scaling::two_of_each_tell_people_once", &containers, move || {
+        let _alone = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
         replicas::tell_people_once(&here)
+    }));
+    let here = repository.to_owned();
+    // Where no registry gives the image, and it could not be built, there is nothing to try.
+    let containers = containers.and_then(|()| {
+        let image = compose::image(repository, "elasticsearch")?;
+        Containers::docker(&["image", "inspect", &image])
+            .map(drop)
+            .map_err(|_| format!("the image {image} is not here: make setup"))
+    });
+    trials.push(in_containers("scaling::three_elasticsearch_nodes_lose_nothing", &containers, move || {
+        let _alone = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+        cluster::lose_nothing(&here)
     }));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
+
+/// Held by a trial that runs several services: two such on two cores would wait for one another's starts.
+static ENGINE: Mutex<()> = Mutex::new(());
 
 /// A trial of what it needs, or the reason why that is not there.
 fn trial<P: Send + 'static>(

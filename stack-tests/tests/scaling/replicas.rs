@@ -3,9 +3,9 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -16,6 +16,8 @@ use stack_tests::{
     programs::{ask, free_address},
     wait,
 };
+
+use crate::compose::Project;
 
 const FACTOR: u32 = 20;
 /// A busy machine, and the second Alertmanager's turn, which comes after 15 seconds.
@@ -56,7 +58,7 @@ pub(crate) fn tell_people_once(repository: &Path) -> Result<(), String> {
     kit.one_message_of("AgentAbsent")?;
 
     // One of them dies, and something else breaks.
-    kit.compose(&["kill", "alertmanager"])?;
+    kit.project.compose(&["kill", "alertmanager"])?;
     let asked = kit.metric("ALERTMANAGER_2_PORT", "alertmanager_nflog_queries_total")?;
     kit.target("grafana", "- targets: [\"grafana:3000\"]\n")?;
     wait::until("a message of what broke then", PATIENCE, || kit.one_message_of("GrafanaDown"))?;
@@ -74,15 +76,9 @@ fn at_least(value: f64, least: f64) -> Result<(), String> {
 
 /// The containers, and their folder.
 struct Kit {
-    repository: PathBuf,
+    project: Project,
     folder: tempfile::TempDir,
     ports: BTreeMap<&'static str, String>,
-}
-
-impl Drop for Kit {
-    fn drop(&mut self) {
-        let _ = self.compose(&["down", "--volumes", "--timeout", "2"]);
-    }
 }
 
 impl Kit {
@@ -95,7 +91,19 @@ impl Kit {
             let address = free_address()?;
             ports.insert(name, address.rsplit(':').next().unwrap_or_default().to_owned());
         }
-        let kit = Self { repository: repository.to_owned(), folder, ports };
+        let at = |name: &str| folder.path().join(name);
+        let mut environment: BTreeMap<_, _> =
+            ports.iter().map(|(name, port)| (*name, OsString::from(port))).collect();
+        environment.insert("COMPOSE_PROFILES", "".into());
+        environment.insert("PROMETHEUS_CONFIG_DIR", at("prometheus").into());
+        environment.insert("PROMETHEUS_TARGETS_DIR", at("targets").into());
+        environment.insert("ALERTMANAGER_CONFIG_DIR", at("alertmanager").into());
+        environment.insert("SECRETS_DIR", at("secrets").into());
+        environment.insert("PROMETHEUS_RESEND_DELAY", "2s".into());
+        let files = ["docker-compose.yml", "deploy/high-availability/docker-compose.yml"];
+        let files = files.into_iter().map(PathBuf::from).chain([at("faster.yml")]).collect();
+        let project = Project { name: PROJECT, repository: repository.to_owned(), files, environment };
+        let kit = Self { project, folder, ports };
         let scaled = |from: &str, to: &str| {
             stack_tests::scale::folder(&repository.join(from), &kit.at(to), FACTOR).map_err(|e| e.to_string())
         };
@@ -124,8 +132,10 @@ impl Kit {
         // The containers' users are not this one.
         set_readable(kit.folder.path())?;
         // What an earlier run has left.
-        let _ = kit.compose(&["down", "--volumes", "--timeout", "2"]);
-        kit.compose(&[&["up", "--detach", "--wait", "--no-build", "--quiet-pull"], &SERVICES[..]].concat())?;
+        let _ = kit.project.remove();
+        kit.project.compose(
+            &[&["up", "--detach", "--wait", "--no-build", "--quiet-pull"], &SERVICES[..]].concat(),
+        )?;
         Ok(kit)
     }
 
@@ -141,33 +151,6 @@ impl Kit {
     /// Has Prometheus scrape this.
     fn target(&self, job: &str, text: &str) -> Result<(), String> {
         self.write(&format!("targets/{job}.yml"), text)
-    }
-
-    fn compose(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new("docker");
-        command.current_dir(&self.repository).args(["compose", "--project-name", PROJECT]);
-        for file in ["docker-compose.yml", "deploy/high-availability/docker-compose.yml"] {
-            command.arg("--file").arg(file);
-        }
-        command.arg("--file").arg(self.at("faster.yml")).args(arguments).stdin(Stdio::null());
-        command.envs(&self.ports).env("COMPOSE_PROFILES", "").env("BIND_ADDRESS", "127.0.0.1");
-        command
-            .env("PROMETHEUS_CONFIG_DIR", self.at("prometheus"))
-            .env("PROMETHEUS_TARGETS_DIR", self.at("targets"));
-        command
-            .env("ALERTMANAGER_CONFIG_DIR", self.at("alertmanager"))
-            .env("SECRETS_DIR", self.at("secrets"));
-        command.env("PROMETHEUS_RESEND_DELAY", "2s").env_remove("COMPOSE_PROJECT_NAME");
-        let output = command.output().map_err(|e| format!("docker compose: {e}"))?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(format!(
-                "docker compose {}: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr)
-            ))
-        }
     }
 
     fn url(&self, port: &str, path: &str) -> String {
@@ -198,7 +181,7 @@ impl Kit {
 }
 
 /// Lets the containers' users read it, with what is in it.
-fn set_readable(path: &Path) -> Result<(), String> {
+pub(crate) fn set_readable(path: &Path) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
     let mode = if path.is_dir() { 0o755 } else { 0o644 };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;

@@ -14,10 +14,13 @@ import org.elasticsearch.action.ActionListener;
 import org.elasticsearch.action.support.ActionFilters;
 import org.elasticsearch.action.support.HandledTransportAction;
 import org.elasticsearch.action.support.master.AcknowledgedResponse;
+import org.elasticsearch.action.support.master.TransportMasterNodeAction;
 import org.elasticsearch.client.internal.node.NodeClient;
 import org.elasticsearch.cluster.AckedClusterStateUpdateTask;
 import org.elasticsearch.cluster.ClusterState;
 import org.elasticsearch.cluster.NamedDiff;
+import org.elasticsearch.cluster.block.ClusterBlockException;
+import org.elasticsearch.cluster.block.ClusterBlockLevel;
 import org.elasticsearch.cluster.metadata.ItemUsage;
 import org.elasticsearch.cluster.metadata.Metadata;
 import org.elasticsearch.cluster.service.ClusterService;
@@ -33,6 +36,7 @@ import org.elasticsearch.rest.RestRequest.Method;
 import org.elasticsearch.rest.action.RestChunkedToXContentListener;
 import org.elasticsearch.rest.action.RestToXContentListener;
 import org.elasticsearch.tasks.Task;
+import org.elasticsearch.threadpool.ThreadPool;
 import org.elasticsearch.transport.TransportService;
 import org.elasticsearch.xcontent.NamedXContentRegistry;
 import org.elasticsearch.xcontent.ParseField;
@@ -115,18 +119,39 @@ public final class Lifecycle {
         return metadata == null ? Map.of() : metadata.getPolicyMetadatas();
     }
 
-    /** Puts a policy into the cluster state; one that is there as it is stays as it is. */
-    public static final class Put extends HandledTransportAction<PutLifecycleRequest, AcknowledgedResponse> {
-        private final ClusterService clusterService;
-
+    /** Puts a policy into the cluster state, which the master alone may do; one that is there as it is stays as it is. */
+    public static final class Put extends TransportMasterNodeAction<PutLifecycleRequest, AcknowledgedResponse> {
         @Inject
-        public Put(TransportService transportService, ActionFilters filters, ClusterService clusterService) {
-            super(ILMActions.PUT.name(), transportService, filters, PutLifecycleRequest::new, EsExecutors.DIRECT_EXECUTOR_SERVICE);
-            this.clusterService = clusterService;
+        public Put(
+            TransportService transportService,
+            ActionFilters filters,
+            ClusterService clusterService,
+            ThreadPool threadPool
+        ) {
+            super(
+                ILMActions.PUT.name(),
+                transportService,
+                clusterService,
+                threadPool,
+                filters,
+                PutLifecycleRequest::new,
+                AcknowledgedResponse::readFrom,
+                EsExecutors.DIRECT_EXECUTOR_SERVICE
+            );
         }
 
         @Override
-        protected void doExecute(Task task, PutLifecycleRequest request, ActionListener<AcknowledgedResponse> listener) {
+        protected ClusterBlockException checkBlock(PutLifecycleRequest request, ClusterState state) {
+            return state.blocks().globalBlockedException(ClusterBlockLevel.METADATA_WRITE);
+        }
+
+        @Override
+        protected void masterOperation(
+            Task task,
+            PutLifecycleRequest request,
+            ClusterState current,
+            ActionListener<AcknowledgedResponse> listener
+        ) {
             LifecyclePolicy policy = request.getPolicy();
             policy.validate();
             clusterService.submitUnbatchedStateUpdateTask("put lifecycle policy", new AckedClusterStateUpdateTask(request, listener) {

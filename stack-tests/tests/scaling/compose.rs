@@ -1,0 +1,63 @@
+//! A Compose project of a trial's own: the kit's file, one of `deploy/`, and what the trial adds. It goes with its owner.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use stack_tests::containers::Containers;
+
+/// Containers, networks and volumes, which are removed when this is dropped.
+pub(crate) struct Project {
+    pub(crate) name: &'static str,
+    pub(crate) repository: PathBuf,
+    /// Files of Compose, the later on top of the earlier; relative to the repository, or absolute.
+    pub(crate) files: Vec<PathBuf>,
+    /// What Compose fills into them.
+    pub(crate) environment: BTreeMap<&'static str, OsString>,
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = self.remove();
+    }
+}
+
+impl Project {
+    /// Removes what there is, from an earlier run too.
+    pub(crate) fn remove(&self) -> Result<String, String> {
+        self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "2"])
+    }
+
+    /// Runs `docker compose` and gives back what it printed.
+    pub(crate) fn compose(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new("docker");
+        command.current_dir(&self.repository).args(["compose", "--project-name", self.name]);
+        for file in &self.files {
+            command.arg("--file").arg(file);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        command.env("BIND_ADDRESS", "127.0.0.1").env_remove("COMPOSE_PROJECT_NAME").envs(&self.environment);
+        let output = command.output().map_err(|e| format!("docker compose: {e}"))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("docker compose {}: {said}", arguments.join(" ")))
+        }
+    }
+}
+
+/// The image that Compose runs for one of the kit's services.
+pub(crate) fn image(repository: &Path, service: &str) -> Result<String, String> {
+    let file = repository.join("docker-compose.yml").display().to_string();
+    // Asked for the images of one service Compose names those of what it waits for too, in any order.
+    let config =
+        Containers::docker(&["compose", "--profile", "*", "-f", &file, "config", "--format", "json"])?;
+    let config: Value = serde_json::from_str(&config).map_err(|e| format!("docker compose config: {e}"))?;
+    let image = config["services"][service]["image"].as_str();
+    image.map(str::to_owned).ok_or(format!("Compose names no image for {service}"))
+}
