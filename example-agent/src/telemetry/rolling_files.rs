@@ -1,5 +1,6 @@
 //! Files `agent.YYYY-MM-DD-HH.ndjson` (UTC) in a directory. An hour with many lines has further ones, `….part2.ndjson` and
 //! so on, so that there is always an old one that can make room: all together they never take more than they may.
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
