@@ -3,12 +3,14 @@
 # checksum of what it was made from; that is how a later run, from whichever checkout, finds it again. Sourced, after debian.sh.
 
 DEBIAN_IMAGE=agent-kit/debian:$KIT_SUITE
+# Whose fetch.sh it is that Kafka's artifacts come by too.
+MAVEN_CONTEXT=elasticsearch
 
 # recipe_of NAME: the folder under images/ and the target in its Dockerfile.
 recipe_of() {
   case $1 in
     prometheus | alertmanager | pushgateway | node-exporter | elasticsearch-exporter) echo "prometheus $1" ;;
-    jaeger | maildev | elasticsearch | victoria-metrics) echo "$1 $1" ;;
+    jaeger | maildev | elasticsearch | kafka | victoria-metrics) echo "$1 $1" ;;
     runtime) echo "debian -" ;;
     rust) if host_toolchain >/dev/null; then echo "rust rust-host"; else echo "rust rust-debian"; fi ;;
     *) return 1 ;;
@@ -23,7 +25,11 @@ host_toolchain() {
 }
 
 checksum_of() { # FOLDER TARGET
-  { echo "$KIT_SUITE $2"; find "images/$1" -type f | LC_ALL=C sort | xargs cat; } | cksum | tr ' ' -
+  {
+    echo "$KIT_SUITE $2"
+    find "images/$1" -type f | LC_ALL=C sort | xargs cat
+    if [ "$1" = kafka ]; then cat "images/$MAVEN_CONTEXT/fetch.sh"; fi
+  } | cksum | tr ' ' -
 }
 
 # standin_tag NAME: the tag of the stand-in built from the present recipe, if there is one.
@@ -60,6 +66,7 @@ build_standin() {
   recipe=$(recipe_of "$name")
   read -r folder target <<<"$recipe"
   if [ "$target" = rust-host ]; then context=(--build-context "toolchain=$(host_toolchain)"); fi
+  if [ "$target" = kafka ]; then context=(--build-context "maven=images/$MAVEN_CONTEXT"); fi
   if [ -s "$HOME/.m2/settings.xml" ]; then secrets+=(--secret "id=maven-user-settings,src=$HOME/.m2/settings.xml"); fi
   if [ -s /etc/maven/settings.xml ]; then secrets+=(--secret "id=maven-global-settings,src=/etc/maven/settings.xml"); fi
   # The proxies and registries that this machine is set up for; the values come from the environment, and from Maven's

@@ -51,12 +51,14 @@ impl Project {
     }
 }
 
-/// The image that Compose runs for one of the kit's services.
-pub(crate) fn image(repository: &Path, service: &str) -> Result<String, String> {
-    let file = repository.join("docker-compose.yml").display().to_string();
+/// The image that Compose runs for a service of these files, which are relative to the repository.
+pub(crate) fn image(repository: &Path, files: &[&str], service: &str) -> Result<String, String> {
+    let files: Vec<_> = files.iter().map(|file| repository.join(file).display().to_string()).collect();
     // Asked for the images of one service Compose names those of what it waits for too, in any order.
-    let config =
-        Containers::docker(&["compose", "--profile", "*", "-f", &file, "config", "--format", "json"])?;
+    let mut command = vec!["compose", "--profile", "*"];
+    command.extend(files.iter().flat_map(|file| ["-f", file]));
+    command.extend(["config", "--format", "json"]);
+    let config = Containers::docker(&command)?;
     let config: Value = serde_json::from_str(&config).map_err(|e| format!("docker compose config: {e}"))?;
     let image = config["services"][service]["image"].as_str();
     image.map(str::to_owned).ok_or(format!("Compose names no image for {service}"))

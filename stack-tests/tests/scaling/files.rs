@@ -93,7 +93,7 @@ fn cluster_has_the_nodes_settings(repository: &Path) -> Result<(), String> {
 
 /// By Jaeger's own word, in the image that Compose runs.
 fn jaeger_takes(repository: &Path, half: &str) -> Result<(), String> {
-    let image = image(repository, "jaeger")?;
+    let image = image(repository, &["docker-compose.yml"], "jaeger")?;
     let folder = repository.join("deploy/jaeger-kafka").display().to_string();
     let (mount, file) = (format!("{folder}:/etc/jaeger-kafka:ro"), format!("/etc/jaeger-kafka/{half}.yaml"));
     let run = [

@@ -3,6 +3,7 @@
 //! Trials whose program is missing are listed as ignored; with `CI=true` they fail instead. Those in containers run where
 //! `SCALING_IN_CONTAINERS` is set: `make test` does so.
 
+mod buffer;
 mod cluster;
 mod compose;
 mod files;
@@ -48,9 +49,15 @@ fn main() -> ExitCode {
         replicas::tell_people_once(&here)
     }));
     let here = repository.to_owned();
+    let with_kafka = containers.clone().and_then(|()| buffer::images(repository));
+    trials.push(in_containers("scaling::a_buffer_for_spans_loses_nothing", &with_kafka, move || {
+        let _alone = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+        buffer::loses_nothing(&here)
+    }));
+    let here = repository.to_owned();
     // Where no registry gives the image, and it could not be built, there is nothing to try.
     let containers = containers.and_then(|()| {
-        let image = compose::image(repository, "elasticsearch")?;
+        let image = compose::image(repository, &["docker-compose.yml"], "elasticsearch")?;
         Containers::docker(&["image", "inspect", &image])
             .map(drop)
             .map_err(|_| format!("the image {image} is not here: make setup"))
