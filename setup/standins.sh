@@ -3,7 +3,7 @@
 # checksum of what it was made from; that is how a later run, from whichever checkout, finds it again. Sourced, after debian.sh.
 
 DEBIAN_IMAGE=agent-kit/debian:$KIT_SUITE
-# Whose fetch.sh it is that Kafka's artifacts come by too.
+# Kafka comes from Maven as Elasticsearch does: by the fetch.sh in this folder of images/.
 MAVEN_CONTEXT=elasticsearch
 
 # recipe_of NAME: the folder under images/ and the target in its Dockerfile.

@@ -2,6 +2,7 @@
 //! of them is away. What the first half took is found by the second one's queries.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs,
     io::{Write as _, stdout},
@@ -27,13 +28,13 @@ const SERVICES: [&str; 5] = ["kafka", "elasticsearch", "elasticsearch-setup", "j
 /// A start of Elasticsearch on a busy machine, and what is tried again half a minute later.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Sent at a time. They have more spans than the 1,000 documents that wait in the second half itself while the storage is away.
-const TRACES: usize = 150;
+const TRACES: usize = 120;
 const SPANS: usize = 10;
 
 pub(crate) fn loses_nothing(repository: &Path) -> Result<(), String> {
     let begun = Instant::now();
     let buffer = Buffer::start(repository)?;
-    let first = buffer.send(TRACES)?;
+    let first = buffer.send(TRACES, SPANS)?;
     buffer.has("all there", &first)?;
     tell(&format!("the first {TRACES} traces found after {} s", begun.elapsed().as_secs()));
     storage_away(&buffer)?;
@@ -51,7 +52,7 @@ pub(crate) fn loses_nothing(repository: &Path) -> Result<(), String> {
 /// Spans go on being taken, and wait in Kafka.
 fn storage_away(buffer: &Buffer) -> Result<(), String> {
     buffer.containers.each("stop", "elasticsearch")?;
-    let traces = buffer.send(TRACES)?;
+    let traces = buffer.send(TRACES, SPANS)?;
     buffer.are_in_kafka()?;
     buffer.lag("spans wait in Kafka", |lag| lag > 0)?;
     buffer.containers.each("start", "elasticsearch")?;
@@ -59,51 +60,61 @@ fn storage_away(buffer: &Buffer) -> Result<(), String> {
 }
 
 fn ingester_away(buffer: &Buffer) -> Result<(), String> {
-    buffer.kill("jaeger-ingester")?;
-    let traces = buffer.send(TRACES)?;
+    buffer.containers.each("stop", "jaeger-ingester")?;
+    let traces = buffer.send(TRACES, SPANS)?;
     buffer.are_in_kafka()?;
     buffer.containers.each("start", "jaeger-ingester")?;
-    buffer.has("the second half was killed", &traces)
+    buffer.has("the second half was away", &traces)
 }
 
 /// What the second half had taken and could not store goes with it: it is still in Kafka, and is read again as the docs say.
 fn both_away(buffer: &Buffer) -> Result<(), String> {
     buffer.containers.each("stop", "elasticsearch")?;
-    let traces = buffer.send(TRACES)?;
+    // One document: there is always room for it where documents wait for the next request to Elasticsearch.
+    let mut traces = buffer.send(1, 1)?;
     buffer.are_in_kafka()?;
-    buffer.lag("some count as read", |lag| lag < TRACES)?;
+    buffer.lag("it counts as read", |lag| lag == 0)?;
+    traces.extend(buffer.send(TRACES, SPANS)?);
+    buffer.are_in_kafka()?;
     buffer.kill("jaeger-ingester")?;
     for service in ["elasticsearch", "jaeger-ingester"] {
         buffer.containers.each("start", service)?;
     }
     buffer.lag("all count as read", |lag| lag == 0)?;
     // Stored after all of them.
-    buffer.has("a trace after both were away", &buffer.send(1)?)?;
-    let incomplete = traces.iter().filter(|id| buffer.is_whole(id).is_err()).count();
+    buffer.has("a trace after both were away", &buffer.send(1, 1)?)?;
+    let incomplete = traces.iter().filter(|trace| buffer.is_whole(trace).is_err()).count();
     if incomplete == 0 {
         return Err("Jaeger stores what it had in memory: docs/scaling.md says that it is to be read again"
             .to_owned());
     }
     buffer.read_again()?;
     buffer.has("both were away", &traces)?;
-    tell(&format!("{incomplete} of {TRACES} traces were to be read again after both were away"));
+    tell(&format!("{incomplete} of {} traces were to be read again after both were away", traces.len()));
     Ok(())
 }
 
 /// The first half keeps spans in its memory.
 fn kafka_away(buffer: &Buffer) -> Result<(), String> {
     buffer.kill("kafka")?;
-    let traces = buffer.send(TRACES)?;
+    let traces = buffer.send(TRACES, SPANS)?;
     wait::until("batches wait for Kafka", PATIENCE, || {
         let waiting = buffer.metric("otelcol_exporter_queue_size")?;
         if waiting > 0.0 { Ok(()) } else { Err("none waits") }.map_err(str::to_owned)
     })?;
-    let traces = [traces, buffer.send(TRACES)?].concat();
+    let traces = [traces, buffer.send(TRACES, SPANS)?].concat();
     let back = Instant::now();
     buffer.containers.each("start", "kafka")?;
     buffer.has("Kafka was killed", &traces)?;
     tell(&format!("all found {} s after Kafka was started again", back.elapsed().as_secs()));
     Ok(())
+}
+
+/// What was sent.
+#[derive(Clone)]
+struct Trace {
+    id: String,
+    spans: usize,
 }
 
 /// The containers, and their folder.
@@ -113,7 +124,7 @@ struct Buffer {
     client: Client,
     otlp: String,
     query: String,
-    sent: std::cell::Cell<usize>,
+    sent: Cell<usize>,
     /// Secrets.
     _folder: tempfile::TempDir,
 }
@@ -146,7 +157,7 @@ impl Buffer {
             client: client(),
             otlp: format!("http://{}/v1/traces", addresses["OTLP_HTTP_PORT"]),
             query: format!("http://{}/api/traces", addresses["JAEGER_PORT"]),
-            sent: std::cell::Cell::new(0),
+            sent: Cell::new(0),
             _folder: folder,
         };
         let _ = buffer.project.remove();
@@ -165,48 +176,47 @@ impl Buffer {
         self.sent.get()
     }
 
-    /// Sends traces, of which the first half has to take each: their ids.
-    fn send(&self, traces: usize) -> Result<Vec<String>, String> {
+    /// Sends traces of so many spans. The first half has to take each.
+    fn send(&self, traces: usize, spans: usize) -> Result<Vec<Trace>, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?.as_nanos();
-        (0..traces)
-            .map(|_| {
-                let id = uuid::Uuid::new_v4().simple().to_string();
-                let spans: Vec<_> = (1..=SPANS)
-                    .map(|number| {
-                        json!({"traceId": id, "spanId": format!("{number:016x}"), "name": "step", "kind": 1,
-                            "startTimeUnixNano": now.to_string(), "endTimeUnixNano": (now + 1_000_000).to_string()})
-                    })
-                    .collect();
-                let service = json!({"key": "service.name", "value": {"stringValue": "buffered"}});
-                let body = json!({"resourceSpans": [
-                    {"resource": {"attributes": [service]}, "scopeSpans": [{"spans": spans}]}]});
-                let answer = send(self.client.post(&self.otlp).json(&body))?;
-                if answer.status != 200 {
-                    return Err(format!("spans are answered with {}: {:.200}", answer.status, answer.text));
-                }
-                self.sent.set(self.sent.get() + SPANS);
-                Ok(id)
-            })
-            .collect()
+        let one = |_| {
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            let span = |number| {
+                json!({"traceId": id, "spanId": format!("{number:016x}"), "name": "step", "kind": 1,
+                    "startTimeUnixNano": now.to_string(), "endTimeUnixNano": (now + 1_000_000).to_string()})
+            };
+            let all: Vec<_> = (1..=spans).map(span).collect();
+            let service = json!({"key": "service.name", "value": {"stringValue": "buffered"}});
+            let resource = json!({"attributes": [service]});
+            let body = json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": all}]}]});
+            let answer = send(self.client.post(&self.otlp).json(&body))?;
+            if answer.status != 200 {
+                return Err(format!("spans are answered with {}: {:.200}", answer.status, answer.text));
+            }
+            self.sent.set(self.sent.get() + spans);
+            Ok(Trace { id, spans })
+        };
+        (0..traces).map(one).collect()
     }
 
     /// That a trace is found, with each of its spans once.
-    fn is_whole(&self, id: &str) -> Result<(), String> {
+    fn is_whole(&self, trace: &Trace) -> Result<(), String> {
+        let Trace { id, spans } = trace;
         let answer = send(self.client.get(format!("{}/{id}", self.query)))?;
-        let spans = answer.json()?["data"][0]["spans"].as_array().map_or(0, Vec::len);
-        if spans == SPANS {
+        let found = answer.json()?["data"][0]["spans"].as_array().map_or(0, Vec::len);
+        if found == *spans {
             Ok(())
         } else {
-            Err(format!("{spans} of {SPANS} spans of {id}, {}", answer.status))
+            Err(format!("{found} of {spans} spans of {id}, {}", answer.status))
         }
     }
 
     /// Waits until all these traces are found.
-    fn has(&self, what: &str, traces: &[String]) -> Result<(), String> {
+    fn has(&self, what: &str, traces: &[Trace]) -> Result<(), String> {
         let mut missing = traces.to_vec();
         wait::until(&format!("{what}: all {} traces found", traces.len()), PATIENCE, || {
             let mut why = String::new();
-            missing.retain(|id| self.is_whole(id).map_err(|said| why = said).is_err());
+            missing.retain(|trace| self.is_whole(trace).map_err(|said| why = said).is_err());
             if missing.is_empty() { Ok(()) } else { Err(format!("{} missing; {why}", missing.len())) }
         })
     }
