@@ -12,10 +12,12 @@ if ! "$here/engine.sh" ensure; then
 fi
 "$here/secrets.sh"
 # Where tests run unattended, that of deploy/jaeger-kafka too: it is made from packages within seconds.
-if [ "${CI:-}" = true ] && [ -z "${COMPOSE_FILE:-}" ]; then
-  COMPOSE_FILE=docker-compose.yml:deploy/jaeger-kafka/docker-compose.yml "$here/images.sh"
-else
-  "$here/images.sh"
-fi
+with_kafka() {
+  [ "${CI:-}" = true ] && [ -z "${COMPOSE_FILE:-}" ] || return
+  COMPOSE_FILE=docker-compose.yml:deploy/jaeger-kafka/docker-compose.yml "$here/images.sh" && return
+  warn "Once more without Kafka: the test of deploy/jaeger-kafka is skipped."
+  return 1
+}
+with_kafka || "$here/images.sh"
 "$here/tools.sh" || warn "Without them \`make check\` skips the rules and the alert routes."
 say "Set up. Next: make up"
