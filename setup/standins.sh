@@ -3,8 +3,6 @@
 # checksum of what it was made from; that is how a later run, from whichever checkout, finds it again. Sourced, after debian.sh.
 
 DEBIAN_IMAGE=agent-kit/debian:$KIT_SUITE
-# Kafka comes from Maven as Elasticsearch does: by the fetch.sh in this folder of images/.
-MAVEN_CONTEXT=elasticsearch
 
 # recipe_of NAME: the folder under images/ and the target in its Dockerfile.
 recipe_of() {
@@ -24,11 +22,14 @@ host_toolchain() {
   command -v rustc >/dev/null 2>&1 && [ "$(rustc --version | cut -d' ' -f2)" = "$pinned" ] && rustc --print sysroot
 }
 
+# Whether a folder's images are made with what images/maven has.
+from_maven() { grep -qs -e from=maven, "images/$1/Dockerfile"; }
+
 checksum_of() { # FOLDER TARGET
   {
     echo "$KIT_SUITE $2"
     find "images/$1" -type f | LC_ALL=C sort | xargs cat
-    if [ "$1" = kafka ]; then cat "images/$MAVEN_CONTEXT/fetch.sh"; fi
+    if from_maven "$1"; then find images/maven -type f | LC_ALL=C sort | xargs cat; fi
   } | cksum | tr ' ' -
 }
 
@@ -66,7 +67,7 @@ build_standin() {
   recipe=$(recipe_of "$name")
   read -r folder target <<<"$recipe"
   if [ "$target" = rust-host ]; then context=(--build-context "toolchain=$(host_toolchain)"); fi
-  if [ "$target" = kafka ]; then context=(--build-context "maven=images/$MAVEN_CONTEXT"); fi
+  if from_maven "$folder"; then context=(--build-context maven=images/maven); fi
   if [ -s "$HOME/.m2/settings.xml" ]; then secrets+=(--secret "id=maven-user-settings,src=$HOME/.m2/settings.xml"); fi
   if [ -s /etc/maven/settings.xml ]; then secrets+=(--secret "id=maven-global-settings,src=/etc/maven/settings.xml"); fi
   # The proxies and registries that this machine is set up for; the values come from the environment, and from Maven's

@@ -1,8 +1,6 @@
 #!/bin/bash
-# fetch.sh GROUP:ARTIFACT:VERSION:TYPE FILE: gets one artifact with plain Maven, the way this machine's Maven does.
+# maven.sh ARGUMENT…: Maven, with the settings of the machine that builds where it has any: a mirror, a proxy, credentials.
 set -euo pipefail
-artifact=$1
-file=$2
 
 # Out of an address into XML: %40 is an @.
 text() { printf '%b' "${1//%/\\x}" | sed -e 's/&/\&amp;/g' -e 's/</\&lt;/g'; }
@@ -39,7 +37,4 @@ XML
   arguments+=(--settings "$settings")
 fi
 
-folder=$(mktemp -d)
-mvn "${arguments[@]}" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
-  "-Dartifact=$artifact" "-DoutputDirectory=$folder"
-mv "$folder"/* "$file"
+mvn "${arguments[@]}" "$@"
