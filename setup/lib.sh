@@ -133,8 +133,11 @@ use_compose() {
   export COMPOSE_PROFILES=${COMPOSE_PROFILES-$(setting COMPOSE_PROFILES infra,logs)}
 }
 
+# own_state WHAT: where what belongs to one stack of several is kept.
+own_state() { printf '%s/%s/%s' "$KIT_STATE" "$1" "${COMPOSE_PROJECT_NAME:-agent-observability-kit}"; }
+
 # Where targets.sh puts what Prometheus asks: a folder for each stack.
-own_targets() { printf '%s/targets/%s' "$KIT_STATE" "${COMPOSE_PROJECT_NAME:-agent-observability-kit}"; }
+own_targets() { own_state targets; }
 
 PATH=$KIT_TOOLS:$PATH
 use_engine

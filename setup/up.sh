@@ -23,8 +23,8 @@ images_present() { docker image inspect $(docker compose config --images $(start
 use_engine
 "$here/secrets.sh"
 # What is changed from now on is for the next time.
-stamp=$KIT_STATE/started/${COMPOSE_PROJECT_NAME:-agent-observability-kit}
-mkdir -p "$KIT_STATE/started"
+stamp=$(own_state started)
+mkdir -p "$(dirname "$stamp")"
 touch "$stamp.new"
 "$here/preflight.sh"
 # Nobody ran `make setup` here yet, or a profile was enabled since.

@@ -8,7 +8,7 @@ kit=$scratch/kit
 mkdir -p "$kit/setup" "$kit/secrets" "$kit/prometheus/rules" "$kit/grafana/dashboards" "$kit/docs/runbooks" "$kit/.kit/targets/mine" \
   "$scratch/host" "$scratch/bin"
 cp "$here/../lib.sh" "$here/../changed.sh" "$kit/setup/"
-# Two services run; one of them has the host's own root mounted.
+# Three services run; the last one has mounted what is not ours.
 cat >"$scratch/bin/docker" <<END
 #!/bin/sh
 case "\$*" in
@@ -31,15 +31,8 @@ changed() {
 old() { touch -t 202601010000 "$@"; }
 new() { touch -t 202601020000 "$@"; }
 
-passed=0 failed=0
-expect() { # WHAT GOT WANTED
-  if [ "$2" = "$3" ]; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    echo "failed: $1: got \`$2\`, wanted \`$3\`"
-  fi
-}
+# shellcheck source=expect.sh
+. "$here/expect.sh"
 
 rule=$kit/prometheus/rules/agent.yml secret=$kit/secrets/slack_webhook_url
 unwatched=("$kit/docs/runbooks/A.md" "$kit/.kit/targets/mine/a.yml" "$kit/grafana/dashboards/a.json" "$scratch/host/a")

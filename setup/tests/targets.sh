@@ -19,15 +19,8 @@ choose() {
       ls "$PROMETHEUS_TARGETS_DIR" | tr "\n" " "' "$scratch/kit" "$@"
 }
 
-passed=0 failed=0
-expect() { # WHAT GOT WANTED
-  if [ "$2" = "$3" ]; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    echo "failed: $1: got \`$2\`, wanted \`$3\`"
-  fi
-}
+# shellcheck source=expect.sh
+. "$here/expect.sh"
 
 own=$scratch/kit/.kit/targets/agent-observability-kit
 expect "what is missing is not asked; what is no service of ours stays" "$(choose agent)" "agent.yml mine.yml "
