@@ -4,7 +4,6 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    fs,
     io::{Write as _, stdout},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -15,12 +14,14 @@ use serde_json::json;
 use stack_tests::{
     clients::{client, send},
     containers::Containers,
-    elasticsearch::users,
     programs::free_address,
     wait,
 };
 
-use crate::{compose::Project, replicas::set_readable};
+use crate::{
+    compose::{Project, have_images, passwords},
+    replicas::set_readable,
+};
 
 pub(crate) const FILES: [&str; 2] = ["docker-compose.yml", "deploy/jaeger-kafka/docker-compose.yml"];
 const PROJECT: &str = "agent-kit-scaling-kafka";
@@ -132,11 +133,7 @@ struct Buffer {
 impl Buffer {
     fn start(repository: &Path) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let elastic = ("elastic".to_owned(), (String::new(), "elasticsearch_password".to_owned()));
-        for (_, (_, secret)) in users(&repository.join("elasticsearch"))?.into_iter().chain([elastic]) {
-            let password = uuid::Uuid::new_v4().to_string();
-            fs::write(folder.path().join(&secret), password).map_err(|e| format!("{secret}: {e}"))?;
-        }
+        passwords(repository, folder.path())?;
         set_readable(folder.path())?;
         let mut environment = BTreeMap::from([
             ("COMPOSE_PROFILES", "logs".into()),
@@ -282,12 +279,5 @@ fn tell(what: &str) {
 
 /// That the images of all its services are here.
 pub(crate) fn images(repository: &Path) -> Result<(), String> {
-    for service in SERVICES {
-        let image = crate::compose::image(repository, &FILES, service)?;
-        if Containers::docker(&["image", "inspect", &image]).is_err() {
-            let files = FILES.join(":");
-            return Err(format!("the image {image} is not here: COMPOSE_FILE={files} make setup"));
-        }
-    }
-    Ok(())
+    have_images(repository, &FILES, &SERVICES)
 }

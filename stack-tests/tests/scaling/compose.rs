@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use serde_json::Value;
-use stack_tests::containers::Containers;
+use stack_tests::{containers::Containers, elasticsearch::users};
 
 /// Containers, networks and volumes, which are removed when this is dropped.
 pub(crate) struct Project {
@@ -49,6 +50,30 @@ impl Project {
             Err(format!("docker compose {}: {said}", arguments.join(" ")))
         }
     }
+}
+
+/// New passwords of Elasticsearch's users, by their names, in the files of a folder that the services read.
+pub(crate) fn passwords(repository: &Path, folder: &Path) -> Result<BTreeMap<String, String>, String> {
+    let elastic = ("elastic".to_owned(), (String::new(), "elasticsearch_password".to_owned()));
+    let users = users(&repository.join("elasticsearch"))?.into_iter().chain([elastic]);
+    users
+        .map(|(user, (_, secret))| {
+            let password = uuid::Uuid::new_v4().to_string();
+            fs::write(folder.join(&secret), &password).map_err(|e| format!("{secret}: {e}"))?;
+            Ok((user, password))
+        })
+        .collect()
+}
+
+/// That the images of these services are here: what no registry gives, and could not be built, cannot be tried.
+pub(crate) fn have_images(repository: &Path, files: &[&str], services: &[&str]) -> Result<(), String> {
+    services.iter().try_for_each(|service| {
+        let image = image(repository, files, service)?;
+        let here = Containers::docker(&["image", "inspect", &image]).map(drop);
+        here.map_err(|_| {
+            format!("the image {image} is not here: COMPOSE_FILE={} make setup", files.join(":"))
+        })
+    })
 }
 
 /// The image that Compose runs for a service of these files, which are relative to the repository.

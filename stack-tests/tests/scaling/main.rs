@@ -18,10 +18,9 @@ use std::{
 };
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use stack_tests::{
-    containers::Containers,
-    tools::{self, Tool},
-};
+use stack_tests::tools::{self, Tool};
+
+use compose::have_images;
 
 fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -55,17 +54,16 @@ fn main() -> ExitCode {
         buffer::loses_nothing(&here)
     }));
     let here = repository.to_owned();
-    // Where no registry gives the image, and it could not be built, there is nothing to try.
-    let containers = containers.and_then(|()| {
-        let image = compose::image(repository, &["docker-compose.yml"], "elasticsearch")?;
-        Containers::docker(&["image", "inspect", &image])
-            .map(drop)
-            .map_err(|_| format!("the image {image} is not here: make setup"))
-    });
-    trials.push(in_containers("scaling::three_elasticsearch_nodes_lose_nothing", &containers, move || {
-        let _alone = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
-        cluster::lose_nothing(&here)
-    }));
+    let with_elasticsearch =
+        containers.and_then(|()| have_images(repository, &["docker-compose.yml"], &["elasticsearch"]));
+    trials.push(in_containers(
+        "scaling::three_elasticsearch_nodes_lose_nothing",
+        &with_elasticsearch,
+        move || {
+            let _alone = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+            cluster::lose_nothing(&here)
+        },
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -15,13 +15,15 @@ use serde_json::{Value, json};
 use stack_tests::{
     clients::{Answer, send},
     containers::Containers,
-    elasticsearch::users,
     programs::free_address,
     wait,
 };
 
 use super::writers::Stream;
-use crate::{compose::Project, replicas::set_readable};
+use crate::{
+    compose::{Project, passwords},
+    replicas::set_readable,
+};
 
 /// Their services, and their names.
 pub(super) const NODES: [&str; 3] = ["elasticsearch", "elasticsearch-2", "elasticsearch-3"];
@@ -95,13 +97,7 @@ impl Cluster {
         let failed = |e: std::io::Error| format!("{}: {e}", folder.path().display());
         let secrets = folder.path().join("secrets");
         fs::create_dir(&secrets).map_err(failed)?;
-        let mut passwords = BTreeMap::new();
-        let elastic = ("elastic".to_owned(), (String::new(), "elasticsearch_password".to_owned()));
-        for (user, (_, secret)) in users(&repository.join("elasticsearch"))?.into_iter().chain([elastic]) {
-            let password = uuid::Uuid::new_v4().to_string();
-            fs::write(secrets.join(secret), &password).map_err(failed)?;
-            passwords.insert(user, password);
-        }
+        let passwords = passwords(repository, &secrets)?;
         let mut addresses = BTreeMap::new();
         for node in NODES {
             addresses.insert(node, free_address()?);
