@@ -112,8 +112,7 @@ impl<'d> Chaos<'d> {
             Kind::Kill | Kind::Pause | Kind::Slow | Kind::Partition | Kind::Full => {}
         }
         let part = part(case.target).ok_or(format!("no part {}", case.target))?;
-        let alert = if case.kind == Kind::Full { &parts::FULL } else { &part.alert };
-        let mut telling = Telling::of(self.drill, case.kind, alert)?;
+        let mut telling = Telling::of(self.drill, case.kind, part.alert_of(case.kind))?;
         let before = self.before(epoch)?;
         let began = now();
         let (fault, at) = faults::of(self.drill, case.kind, part.service)?;
@@ -289,9 +288,7 @@ impl<'d> Chaos<'d> {
 
     /// Waits until none of the faults' alerts fires any more.
     fn quiet(&self, cases: &[Case]) -> Result<(), String> {
-        let parts = cases.iter().filter_map(|case| part(case.target));
-        let alerts =
-            parts.map(|part| &part.alert).chain([&parts::FULL]).filter_map(|alert| alert.as_ref().ok());
+        let alerts = cases.iter().filter_map(|case| part(case.target)?.alert_of(case.kind).as_ref().ok());
         let limit = self.drill.scaled(Duration::from_mins(20));
         alerts.into_iter().try_for_each(|expected| {
             self.drill.wait(&format!("{} over", expected.alert), limit, || self.drill.is_quiet(expected))

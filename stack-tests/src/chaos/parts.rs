@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::plan::Kind;
 use crate::{
     drill::{Expected, Seen, scenarios},
     stack::Stack,
@@ -39,7 +40,14 @@ pub struct Part {
 }
 
 /// What comes of an Elasticsearch whose disk is full: it answers, and stores nothing.
-pub(super) const FULL: Alert = Ok(scenarios::warning("JaegerRefusesSpans"));
+const FULL: Alert = Ok(scenarios::warning("JaegerRefusesSpans"));
+
+impl Part {
+    /// The alert that such a fault of it must bring.
+    pub(super) fn alert_of(&self, kind: Kind) -> &Alert {
+        if kind == Kind::Full { &FULL } else { &self.alert }
+    }
+}
 
 const PART: Part = Part {
     service: "",

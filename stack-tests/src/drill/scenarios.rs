@@ -376,7 +376,6 @@ pub(super) const MACHINE: Scenario = Scenario {
 pub(super) const PROMETHEUS_FULL: Scenario = Scenario {
     name: "prometheus-full",
     alerts: &[critical("PrometheusNotIngestingSamples").seen(Seen::Elsewhere)],
-    changes: Changes::Configuration,
     begins: minutes(10),
     fault: faults::full_prometheus,
     ..PLAIN

@@ -5,12 +5,17 @@ use std::{fs, io, path::PathBuf, time::Duration};
 use super::{Fault, containers};
 use crate::drill::Drill;
 
-/// Where a folder or file of Prometheus' container comes from. Only what `make up` has generated is touched.
-pub(super) fn generated(drill: &Drill, inside: &str) -> Result<PathBuf, String> {
+/// Where a folder or file of Prometheus' container comes from.
+pub(super) fn source(drill: &Drill, inside: &str) -> Result<PathBuf, String> {
     let inspect = containers(&drill.stack)?.inspect("prometheus")?;
     let mounts = inspect["Mounts"].as_array().into_iter().flatten();
     let source = mounts.filter(|m| m["Destination"] == inside).find_map(|m| m["Source"].as_str());
-    let source = PathBuf::from(source.ok_or(format!("Prometheus has no {inside}"))?);
+    source.map(PathBuf::from).ok_or(format!("Prometheus has no {inside}"))
+}
+
+/// The same, to be changed: only what `make up` has generated is touched.
+pub(super) fn generated(drill: &Drill, inside: &str) -> Result<PathBuf, String> {
+    let source = source(drill, inside)?;
     if source.components().any(|part| part.as_os_str() == ".kit") {
         Ok(source)
     } else {

@@ -1,13 +1,14 @@
 //! A second Prometheus, beside the stack's, whose disk is full.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
-use super::{Fault, beside, configuration::generated, container_of, containers};
+use super::{Fault, beside, configuration::source, container_of, containers};
 use crate::{containers::Containers, drill::Drill};
 
 const NAME: &str = "drill-prometheus";
+const RULES: &str = "/etc/prometheus/rules";
 
 /// A Prometheus that scrapes what the stack's does, and can store nothing of it. It has none of the rules that need data: its
 /// alerts are the stack's too, and would be told by it as they were when its disk was full.
@@ -19,21 +20,15 @@ pub(in crate::drill) fn full_prometheus(drill: &Drill) -> Result<Fault<'_>, Stri
     // Not over the folder of the image: runc would give it that one's mode, and nobody could write.
     let stored = |flag: String| flag.replace("--storage.tsdb.path=/prometheus", "--storage.tsdb.path=/full");
     let command: Vec<_> = texts(&inspect["Config"]["Cmd"]).into_iter().map(stored).collect();
-    let mounted = |inside: &str, file: &str| -> Result<String, String> {
-        let source = generated(drill, inside)?.join(file);
-        Ok(format!("--volume={}:{inside}/{file}:ro", source.display()))
-    };
-    let configuration = generated(drill, "/etc/prometheus/prometheus.yml")?;
+    let mount = |from: PathBuf, inside: &str| format!("--volume={}:{inside}:ro", from.display());
     let mut options = vec![
         "--user=65534:65534".to_owned(),
         "--tmpfs=/full:size=16m,mode=1777".to_owned(),
-        format!("--volume={}:/etc/prometheus/prometheus.yml:ro", configuration.display()),
-        mounted("/etc/prometheus/rules", "watchdog.yml")?,
-        format!(
-            "--volume={}:/etc/prometheus/targets:ro",
-            generated(drill, "/etc/prometheus/targets")?.display()
-        ),
+        mount(source(drill, RULES)?.join("watchdog.yml"), &format!("{RULES}/watchdog.yml")),
     ];
+    for inside in ["/etc/prometheus/prometheus.yml", "/etc/prometheus/targets"] {
+        options.push(mount(source(drill, inside)?, inside));
+    }
     // Where the links of its alerts lead.
     options.extend(texts(&inspect["Config"]["Env"]).iter().map(|variable| format!("--env={variable}")));
     let [options, command] =
