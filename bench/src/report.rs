@@ -141,6 +141,12 @@ impl Summary {
             text.push_str(&row(cost));
         }
         text.extend(self.python.iter().map(row));
+        let _ = writeln!(
+            text,
+            "Kept with `{ALL}`: {:.2} of the answers a second, {:.2} by CPU time",
+            self.throughput_kept(),
+            self.throughput_kept_by_cpu()
+        );
         let _ = writeln!(text, "\nof a full model call, µs");
         text.extend(self.full.iter().map(row));
         let Scrape { series, cpu_ms, open_metrics_cpu_ms, request_threads_cpu_ms } = &self.scrape;
