@@ -7,14 +7,19 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 passed=0 failed=0
 
-# Answers with $STATUS to everything, and shows that no password is among its arguments.
+# Answers with $STATUS to everything, but that it is well with 503 first for each line of the file $NOT_YET, and shows that no password is among its arguments.
 cat >"$scratch/curl" <<'STUB'
 #!/usr/bin/env bash
 case "$*" in *the-password*) echo "a password on the command line" >&2; exit 99 ;; esac
+asked=$*
 while [ $# -gt 0 ]; do
   if [ "$1" = --output ]; then printf '%s' "${ANSWER:-}" >"$2"; fi
   shift
 done
+if [ -s "${NOT_YET:-}" ] && [[ $asked != *_cluster/health* ]]; then
+  sed -i.before 1d "$NOT_YET"
+  STATUS=503
+fi
 printf '%s' "$STATUS"
 STUB
 chmod +x "$scratch/curl"
@@ -58,6 +63,16 @@ if said=$(env SECRETS="$secrets" PATH="$scratch:$PATH" STATUS=200 "$part/setup.s
 else
   failed=$((failed + 1))
   echo "FAILED: a part of the files: $said"
+fi
+
+printf 'once\ntwice\nthrice\n' >"$scratch/not-yet"
+if said=$(env SECRETS="$secrets" PATH="$scratch:$PATH" STATUS=200 NOT_YET="$scratch/not-yet" "$part/setup.sh" 2>&1) &&
+  [[ $said == *"$wanted" ]] && [ ! -s "$scratch/not-yet" ]; then
+  passed=$((passed + 1))
+  echo "ok: what cannot be answered yet is asked again"
+else
+  failed=$((failed + 1))
+  echo "FAILED: what cannot be answered yet is asked again: $said"
 fi
 
 printf '\n%d passed, %d failed, 0 skipped\n' "$passed" "$failed"

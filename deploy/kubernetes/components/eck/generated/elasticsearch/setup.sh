@@ -31,12 +31,17 @@ secret() { # NAME
 quoted() { sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' <<<"$1"; }
 
 # ask USER PASSWORD CURL-ARGUMENT…: prints the status, keeps the body in $answer. The password goes in by standard
-# input, where no list of processes shows it.
+# input, where no list of processes shows it. Asks again where Elasticsearch says that it cannot answer yet: a node may be well
+# before the index of its users is.
 ask() {
-  local user=$1 password=$2
+  local user=$1 password=$2 status
   shift 2
-  curl --silent --max-time 30 --output "$answer" --write-out '%{http_code}' --header 'Content-Type: application/json' \
-    --config - "$@" <<<"user = \"$user:$(quoted "$password")\"" || :
+  while
+    status=$(curl --silent --max-time 30 --output "$answer" --write-out '%{http_code}' --header 'Content-Type: application/json' \
+      --config - "$@" <<<"user = \"$user:$(quoted "$password")\"") || :
+    [ "$status" = 503 ] && [ $SECONDS -lt "$timeout" ]
+  do sleep 1; done
+  printf '%s' "$status"
 }
 
 as_elastic() { # METHOD PATH [BODY]
