@@ -12,6 +12,7 @@ use super::{
     documents::{self, Document},
 };
 use crate::{
+    clients::Span,
     stack::Stack,
     wait::{SOON, until},
 };
@@ -77,8 +78,16 @@ fn request_with_lines(stack: &Stack) -> Result<String, String> {
         .collect();
     ensure(lines.len() > 1, || format!("only {} lines", lines.len()))?;
     documents::add(stack, &lines)?;
-    until("its trace", SOON, || stack.spans(trace_id))?;
+    until("its trace", SOON, || {
+        let spans = stack.spans(trace_id)?;
+        ensure(has_root(&spans), || format!("{spans:?}"))
+    })?;
     Ok(trace_id.to_owned())
+}
+
+/// Whether a request's first span is there: the last to be exported, and the provider's may come long before it.
+fn has_root(spans: &[Span]) -> bool {
+    spans.iter().any(|span| span.name == "process_request")
 }
 
 /// What Grafana's source gives for a query.
@@ -121,7 +130,7 @@ pub(super) fn a_trace_leads_to_its_lines_and_back(stack: &Stack) -> Result<(), S
     expect("fields with a link", linked.len(), 1)?;
     let back = link("url")?.replace("${__value.raw}", &linked[0].1);
     let spans = stack.spans(&back)?;
-    ensure(spans.iter().any(|span| span.name == "process_request"), || format!("{back}: {spans:?}"))
+    ensure(has_root(&spans), || format!("{back}: {spans:?}"))
 }
 
 /// The source's user sees the log, and nothing else.
