@@ -25,7 +25,7 @@ use super::{
     },
     events::Rating,
     exemplars::DurationSeries,
-    exposition::{self, Format},
+    exposition::{Exposition, Format},
     gen_ai::GenAi,
     hit_rate::HitRate,
 };
@@ -306,14 +306,16 @@ impl Metrics {
         }
         self.audit_events_lost.absolute(audit.lost());
         metrics::with_local_recorder(&*self.recorder, || self.process.collect());
-        let recorded = self.handle.render();
-        match format {
-            Format::Text => exposition::text(&recorded),
+        let exemplars;
+        let mut shown = match format {
+            Format::Text => Exposition::text(),
             Format::OpenMetrics => {
-                let exemplars = self.tenants.iter().flat_map(|series| series.duration.exemplars()).collect();
-                exposition::open_metrics(&recorded, &exemplars)
+                exemplars = self.tenants.iter().flat_map(|series| series.duration.exemplars()).collect();
+                Exposition::open_metrics(&exemplars)
             }
-        }
+        };
+        self.handle.render_to_write(&mut shown).expect("what the recorder writes is text");
+        shown.finish()
     }
 
     /// Moves samples into their buckets, which otherwise only a scrape does: without one they would pile up.
