@@ -106,7 +106,7 @@ fn collector_down(stack: &Stack) -> Result<(), String> {
         until("lost spans counted", SOON, || ensure(dropped()? > before, || format!("still {before}")))
     })?;
     let answer = stack.fresh_query("acme")?;
-    until("traces again", SOON, || stack.spans(answer.header("x-trace-id"))).map(drop)
+    until("traces again", SOON, || stack.request_spans(answer.header("x-trace-id"))).map(drop)
 }
 
 fn prometheus_down(stack: &Stack) -> Result<(), String> {
@@ -239,5 +239,5 @@ fn every_container_comes_back(stack: &Stack) -> Result<(), String> {
         })?;
         containers.wait_healthy(&service)?;
     }
-    expect("status after all of it", until("an answer", SOON, || stack.fresh_query("acme"))?.status, 200)
+    until("an answer after all of it", SOON, || expect("status", stack.fresh_query("acme")?.status, 200))
 }
