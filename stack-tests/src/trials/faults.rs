@@ -148,6 +148,8 @@ fn serves_and_counts_lost_lines(id: &str) -> Result<(), String> {
         Ok(format!("http://{}", out.lines().next().unwrap_or_default()))
     };
     let stack = Stack { agent: url("8080")?, agent_admin: url("8000")?, ..Stack::from_env() };
+    // From inside: a connection that comes before the agent may hang in the engine's own proxy.
+    until("healthy", SOON, || Containers::docker(&["exec", id, "example-agent", "healthcheck"]))?;
     until("serving", SOON, || {
         let answer = stack.fresh_query("acme")?;
         expect("status", answer.status, 200)
