@@ -151,7 +151,7 @@ stack() {
     step "the stack under test" cargo run --quiet --locked -p stack-tests -- --skip backup::
     # Every other alert that can be brought about, from fault to Slack and mail and back: make drill SCENARIO=all FAST=1.
     step "drills" cargo run --quiet --locked -p stack-tests --bin drill -- all --skip calm --fast
-    step "dashboards after the drills" setup/panels.sh --last 1h --after-drills
+    step "dashboards after the drills" setup/panels.sh --last 1h --after-drills --patience 3m
     # What says most of the fault suite in its time; all of it is `make chaos`.
     step "faults under load" setup/chaos.sh --quick
     # Last, because it starts everything anew.

@@ -5,10 +5,10 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{self, Child, ChildStdout, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -41,13 +41,23 @@ pub struct Server {
     pub output: Output,
 }
 
-/// Ports that nobody has at the moment.
+/// Ports that nobody has, each given once. They are below those that the kernel gives to whoever wants any: until a server
+/// listens there, nobody else may get them.
 pub fn free_ports<const N: usize>() -> io::Result<[SocketAddr; N]> {
-    // All are held before one is let go: no two are the same.
-    let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Each process begins elsewhere.
+    let begin = (process::id() % 100) as u16 * 100;
     let mut ports = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
-    for (port, held) in ports.iter_mut().zip(held) {
-        *port = held?.local_addr()?;
+    for port in &mut ports {
+        *port = loop {
+            let number = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 10_000;
+            let tried = SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000 + number));
+            match TcpListener::bind(tried) {
+                Ok(_) => break tried,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error),
+            }
+        };
     }
     Ok(ports)
 }

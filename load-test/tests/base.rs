@@ -4,7 +4,7 @@ mod helpers;
 
 use std::{
     io::{BufRead as _, BufReader, Lines},
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex},
 };
@@ -17,6 +17,7 @@ use axum::{
     routing::post,
 };
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
 use crate::helpers::{are_refused, load_test, output, serve};
 
@@ -47,10 +48,12 @@ async fn agent(status: StatusCode) -> (String, Agent) {
     (serve(router).await, agent)
 }
 
-/// An address at which nobody listens.
-fn nobody() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+/// An address at which nobody listens until somebody does with this socket: one that were only free could be another test's.
+fn nobody() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
 }
 
 /// Runs to the end; all it said.
@@ -136,7 +139,8 @@ async fn an_agent_that_hangs_holds_up_nothing_and_only_so_many() {
 
 #[tokio::test]
 async fn an_agent_that_is_not_there_is_told_once() {
-    let lines = run(&["--url", &nobody(), "--rate", "500", "--requests", "20"]).await;
+    let (_socket, url) = nobody();
+    let lines = run(&["--url", &url, "--rate", "500", "--requests", "20"]).await;
     assert_eq!(lines.iter().filter(|line| line.contains("cannot be reached")).count(), 1, "{lines:?}");
     assert!(lines.last().unwrap().contains("sent 20, ok 0, errors 20"), "{lines:?}");
 }
@@ -169,8 +173,7 @@ impl Drop for Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_outlives_the_agents_absence_and_sigterm_ends_it_with_a_line() {
-    let url = nobody();
-    let address = url.trim_start_matches("http://").to_owned();
+    let (socket, url) = nobody();
     let run = tokio::task::spawn_blocking(move || {
         let mut run = Running::start(&["--url", &url, "--rate", "50", "--progress", "100ms"]);
         run.wait_for("cannot be reached");
@@ -178,7 +181,7 @@ async fn it_outlives_the_agents_absence_and_sigterm_ends_it_with_a_line() {
     });
     let mut run = run.await.unwrap();
     let agent = Agent { asked: Arc::default(), status: StatusCode::OK };
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(64).unwrap();
     let router = Router::new().route("/v1/query", post(query)).with_state(agent);
     tokio::spawn(async move { axum::serve(listener, router).await });
     tokio::task::spawn_blocking(move || {

@@ -62,7 +62,7 @@ child_of() { ps -e -o pid=,ppid=,args= | awk -v demo="$1" -v name="$2" '$2 == de
 
 run
 check "it says that it answers" until_ready
-check "it does" answers
+check "it does" until_true answers
 check "its traffic is counted" until_true counted
 kill "$demo"
 check "told to end, it ends" until_true ended

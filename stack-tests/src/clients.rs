@@ -137,6 +137,14 @@ impl Stack {
         Ok(spans.iter().map(|span| Span::from_jaeger(span, &trace["processes"])).collect())
     }
 
+    /// The same once the agent's first span of the request is among them. It is the last of them to be exported, and the
+    /// provider's, which come from another process, may be there long before it.
+    pub fn request_spans(&self, trace_id: &str) -> Result<Vec<Span>, String> {
+        let spans = self.spans(trace_id)?;
+        let is_there = spans.iter().any(|span| span.name == "process_request");
+        if is_there { Ok(spans) } else { Err(format!("no process_request in {trace_id}: {spans:?}")) }
+    }
+
     /// The messages in the Slack simulator's inbox.
     pub fn slack_messages(&self) -> Result<Vec<Value>, String> {
         let answer = get(&format!("{}/api/messages", self.slack))?;

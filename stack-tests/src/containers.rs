@@ -150,9 +150,9 @@ impl Containers {
         }
     }
 
-    /// Waits until a service is healthy again.
+    /// Waits until a service is healthy again: those on Java may take the minutes that their `start_period` gives them.
     pub fn wait_healthy(&self, service: &str) -> Result<(), String> {
-        wait::until(&format!("{service} healthy"), 3 * wait::SOON, || self.healthy(service))
+        wait::until(&format!("{service} healthy"), 10 * wait::SOON, || self.healthy(service))
     }
 
     /// How often the engine has started a service again by itself.

@@ -34,7 +34,7 @@ impl Keepsakes {
         until("the event to keep", SOON, || has_event(stack, &request))?;
         let trace = answer.header("x-trace-id").to_owned();
         let trace = if is_kept(stack) {
-            until("the trace to keep", SOON, || stack.spans(&trace))?;
+            until("the trace to keep", SOON, || stack.request_spans(&trace))?;
             is_user(stack)?;
             Some(trace)
         } else {
@@ -64,7 +64,7 @@ impl Keepsakes {
         let event = until("the audit event", SOON, || has_event(stack, &self.request));
         let (trace, user) = match &self.trace {
             Some(trace) => (
-                until("the trace", 2 * SOON, || stack.spans(trace)).map(drop),
+                until("the trace", 2 * SOON, || stack.request_spans(trace)).map(drop),
                 until("the user of Elasticsearch", SOON, || is_user(stack)),
             ),
             None => (Ok(()), Ok(())),

@@ -62,7 +62,7 @@ async fn each_question_has_a_line_with_who_what_and_outcome_and_no_number_is_mis
     // A run that is killed leaves no last line, and the next has an id of its own.
     agent.child.kill().unwrap();
     agent.child.wait().unwrap();
-    let mut agent = Agent::start(&Provider::absent().await, &settings).await;
+    let mut agent = Agent::start(&Provider::absent(), &settings).await;
     ask(&agent, "hooli", "q", "u-4").await;
     agent.signal("TERM");
     assert_eq!(agent.exit_code().await, Some(0));

@@ -12,7 +12,7 @@ const SCRIPT: &str = include_str!("../../src/console/console.js");
 const STYLE: &str = include_str!("../../src/console/console.css");
 
 async fn app() -> TestApp {
-    spawn_app(&Provider::absent().await, &["--console-origins=http://console.example"]).await
+    spawn_app(&Provider::absent(), &["--console-origins=http://console.example"]).await
 }
 
 fn from_page(request: RequestBuilder, origin: &str) -> RequestBuilder {

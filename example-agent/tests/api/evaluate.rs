@@ -91,7 +91,7 @@ async fn the_kits_own_model_knows_most_of_the_golden_answers_unless_it_is_wrong_
 
 #[tokio::test]
 async fn without_an_agent_or_a_gateway_it_fails_in_one_line() {
-    let absent = format!("http://{}", Provider::absent().await.base_url().trim_start_matches("http://"));
+    let absent = format!("http://{}", Provider::absent().base_url().trim_start_matches("http://"));
     let app = spawn_app(&Provider::start(Behaviour::Stream).await, &[]).await;
     for (settings, code) in [
         (vec![("AGENT_EVALUATE_URL", absent.as_str())], 1),

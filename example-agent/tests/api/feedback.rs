@@ -7,7 +7,7 @@ use crate::helpers::{Agent, Provider, eventually, log_files, parts, spawn_app};
 async fn a_rating_is_counted_and_audited() {
     let directory = tempfile::tempdir().unwrap();
     let settings = [("AGENT_LOG_DIR", directory.path().to_str().unwrap())];
-    let agent = Agent::start(&Provider::absent().await, &settings).await;
+    let agent = Agent::start(&Provider::absent(), &settings).await;
     let id = "01933b1e-7b5c-7000-8000-000000000001";
     for rating in ["up", "up", "down"] {
         let request = agent.app.http.post(format!("{}/v1/feedback", agent.app.api));
@@ -32,7 +32,7 @@ async fn a_rating_is_counted_and_audited() {
 
 #[tokio::test]
 async fn what_is_no_rating_is_refused_by_name() {
-    let app = spawn_app(&Provider::absent().await, &[]).await;
+    let app = spawn_app(&Provider::absent(), &[]).await;
     let id = "01933b1e-7b5c-7000-8000-000000000001";
     for (body, status, field) in [
         (String::new(), 400, "body"),

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -26,7 +26,7 @@ use futures_util::StreamExt as _;
 use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
 use prost::Message as _;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// An agent in this process.
 pub(crate) struct TestApp {
@@ -151,15 +151,19 @@ pub(crate) async fn parts(response: reqwest::Response) -> (StatusCode, HeaderMap
     (status, headers, body)
 }
 
+/// How long a condition is given: processes start and end slowly where others want the processors too.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Waits until something is so, and fails if it never is.
 pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..600 {
+    let begun = Instant::now();
+    loop {
         if let Some(value) = condition().await {
             return value;
         }
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("never: {what}");
 }
 
 /// What the provider does with every call.
@@ -167,6 +171,8 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
 pub(crate) enum Behaviour {
     Stream,
     Slow(Duration),
+    /// Answers once the test closes this.
+    Held(Arc<Semaphore>),
     Body(&'static str, &'static str),
     Status(u16),
     /// A 503 without `retry-after` so many times, then an answer.
@@ -225,10 +231,9 @@ impl Provider {
         Self { address, calls: Calls::default() }
     }
 
-    /// A provider nobody is.
-    pub(crate) async fn absent() -> Self {
-        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { address: socket.local_addr().unwrap().to_string(), calls: Calls::default() }
+    /// A provider nobody is: at a port that the kernel gives to nobody. One that was free a moment ago may be another test's.
+    pub(crate) fn absent() -> Self {
+        Self::at("127.0.0.1:1".to_owned())
     }
 
     pub(crate) fn base_url(&self) -> String {
@@ -269,6 +274,10 @@ async fn answer(
         }
         Behaviour::Slow(time) => {
             tokio::time::sleep(time).await;
+            stream(STREAM.into())
+        }
+        Behaviour::Held(gate) => {
+            assert!(gate.acquire().await.is_err(), "nobody gives it permits");
             stream(STREAM.into())
         }
         Behaviour::Body(content_type, body) => ([(header::CONTENT_TYPE, content_type)], body).into_response(),
@@ -424,11 +433,19 @@ pub(crate) fn parse_lines(text: &str) -> Vec<Value> {
     text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
 }
 
-/// All lines of all files in a directory whose names begin so.
+/// All whole lines of all files in a directory whose names begin so, in the order of their time.
 pub(crate) fn log_files(directory: &Path, prefix: &str) -> Vec<Value> {
     let files = std::fs::read_dir(directory).into_iter().flatten().map(|file| file.unwrap().path());
     let files = files.filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with(prefix));
-    files.flat_map(|file| parse_lines(&std::fs::read_to_string(file).unwrap())).collect()
+    // A new day or hour has a file of its own.
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    let lines = files.iter().flat_map(|file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        // The last one may just be written.
+        parse_lines(&text[..text.rfind('\n').map_or(0, |end| end + 1)])
+    });
+    lines.collect()
 }
 
 /// A page of the documentation.

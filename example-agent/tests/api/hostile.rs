@@ -287,7 +287,7 @@ fn count_panics() -> &'static AtomicUsize {
 
 #[tokio::test]
 async fn too_many_and_too_long_headers_are_refused() {
-    let app = spawn_app(&Provider::absent().await, &[]).await;
+    let app = spawn_app(&Provider::absent(), &[]).await;
     let many = (0..200).fold(String::new(), |text, n| text + &format!("x-{n}: 1\r\n"));
     let long = format!("x-long: {}\r\n", "x".repeat(200 << 10));
     let address = format!("GET /healthz?{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(200 << 10));

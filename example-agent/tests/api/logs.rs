@@ -34,6 +34,8 @@ async fn sampled_requests_have_all_their_lines_the_others_none_and_they_are_thos
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
         ("OTEL_TRACES_SAMPLER_ARG", "0.4"),
         ("AGENT_LOG_SAMPLE_RATIO", "0.4"),
+        // A slow one would be kept, sampled or not.
+        ("AGENT_SLOW_REQUEST", "1h"),
     ];
     let agent = Agent::start(&provider, &settings).await;
     for number in 0..100 {
@@ -72,7 +74,7 @@ async fn sampled_requests_have_all_their_lines_the_others_none_and_they_are_thos
 
 #[tokio::test]
 async fn what_fails_is_logged_though_no_request_is_sampled() {
-    let agent = Agent::start(&Provider::absent().await, &[("AGENT_LOG_SAMPLE_RATIO", "0")]).await;
+    let agent = Agent::start(&Provider::absent(), &[("AGENT_LOG_SAMPLE_RATIO", "0")]).await;
     let (status, headers, _) = agent.app.ask_as("acme", "q").await;
     assert_eq!(status, 502);
     let id = headers["x-request-id"].to_str().unwrap();
@@ -179,7 +181,7 @@ async fn the_documentation_has_each_line_with_its_level_and_its_fields() {
     let tenants = [("AGENT_TENANTS_FILE", file.path().to_str().unwrap())];
     let mut spending = Agent::start(&provider, &tenants).await;
     spending.app.ask_as("acme", "q").await;
-    let mut failing = Agent::start(&Provider::absent().await, &[]).await;
+    let mut failing = Agent::start(&Provider::absent(), &[]).await;
     failing.app.ask_as("acme", "q").await;
     let mut breaking =
         Agent::start(&Provider::start(Behaviour::Body("text/event-stream", UNFINISHED)).await, &[]).await;

@@ -95,7 +95,7 @@ async fn the_documentation_lists_each_metric_as_a_running_agent_shows_it() {
     let provider = Provider::start(Behaviour::Stream).await;
     let app = spawn_app(&provider, &[]).await;
     assert_eq!(app.ask_as("acme", "q").await.0, 200);
-    let absent = spawn_app(&Provider::absent().await, &[]).await;
+    let absent = spawn_app(&Provider::absent(), &[]).await;
     assert_eq!(absent.ask_as("acme", "q").await.0, 502);
     let mut live = described(&open_metrics(&app).await);
     for (name, failing) in described(&open_metrics(&absent).await) {
@@ -140,7 +140,8 @@ async fn a_call_of_the_model_is_counted_by_the_conventions_and_without_a_price_a
 #[tokio::test]
 async fn the_bucket_of_a_request_points_to_its_trace_if_that_is_sampled() {
     let provider = Provider::start(Behaviour::Stream).await;
-    let agent = Agent::start(&provider, &[]).await;
+    // A slow one would have its trace whatever the caller says.
+    let agent = Agent::start(&provider, &[("AGENT_SLOW_REQUEST", "1h")]).await;
     let ask = async |trace: u128, sampled: u8| {
         let body = json!({ "tenant_id": "globex", "query": format!("q{trace}") });
         let request = agent.app.http.post(format!("{}/v1/query", agent.app.api)).json(&body);
@@ -169,7 +170,7 @@ async fn the_bucket_of_a_request_points_to_its_trace_if_that_is_sampled() {
 
 #[tokio::test]
 async fn connections_are_counted_while_they_are_open() {
-    let app = spawn_app(&Provider::absent().await, &[]).await;
+    let app = spawn_app(&Provider::absent(), &[]).await;
     let open = async |number: &str| {
         eventually("so many are open", async || {
             (app.metric("agent_active_connections").await? == number).then_some(())

@@ -20,7 +20,7 @@ async fn fails(provider: Provider, status: u16, kind: &str) -> axum::http::Heade
 
 #[tokio::test]
 async fn down_and_hanging() {
-    fails(Provider::absent().await, 502, "upstream_unavailable").await;
+    fails(Provider::absent(), 502, "upstream_unavailable").await;
     fails(Provider::start(Behaviour::Hang).await, 504, "upstream_timeout").await;
 }
 

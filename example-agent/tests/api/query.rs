@@ -67,7 +67,7 @@ async fn a_provider_that_does_not_stream_will_do() {
 
 #[tokio::test]
 async fn both_sides_have_probes_and_only_the_admin_side_has_metrics() {
-    let provider = Provider::absent().await;
+    let provider = Provider::absent();
     let app = spawn_app(&provider, &[]).await;
     let get = async |url: String| app.http.get(url).send().await.unwrap().status().as_u16();
     for side in [&app.api, &app.admin] {

@@ -1,8 +1,12 @@
 //! The end: every accepted request has an answer, and nothing that hangs can keep the process.
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::http::StatusCode;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::helpers::{Agent, Behaviour, Collector, Provider, eventually, http_client};
 
@@ -28,8 +32,9 @@ async fn ask_many(
 
 #[tokio::test]
 async fn open_requests_are_finished_and_the_agent_is_not_ready_meanwhile() {
-    let provider = Provider::start(Behaviour::Slow(Duration::from_millis(1500))).await;
-    let mut agent = Agent::start(&provider, &[]).await;
+    let answers = Arc::new(Semaphore::new(0));
+    let provider = Provider::start(Behaviour::Held(answers.clone())).await;
+    let mut agent = Agent::start(&provider, &[("AGENT_SHUTDOWN_TIMEOUT", "1h")]).await;
     let asked = ask_many(&agent, &provider).await;
     agent.signal("TERM");
     let ready = format!("{}/readyz", agent.app.admin);
@@ -38,6 +43,7 @@ async fn open_requests_are_finished_and_the_agent_is_not_ready_meanwhile() {
         (status == 503).then_some(())
     })
     .await;
+    answers.close();
     for request in asked {
         assert_eq!(request.await.unwrap().unwrap(), 200);
     }

@@ -282,7 +282,7 @@ async fn a_caller_that_takes_nothing_is_left() {
     let long = json!({ "model": "m", "choices": [{ "message": { "content": "x".repeat(500_000) } }],
         "usage": { "prompt_tokens": 1, "completion_tokens": 1 } });
     let provider = Provider::start(Behaviour::Body("application/json", long.to_string().leak())).await;
-    let app = spawn_app(&provider, &["--write-timeout=300ms"]).await;
+    let app = spawn_app(&provider, &["--write-timeout=1s"]).await;
     assert_eq!(app.ask_as("acme", "q").await.0, 200);
     // More than the sockets' buffers can hold.
     let body = json!({ "tenant_id": "acme", "query": "q", "stream": true }).to_string();

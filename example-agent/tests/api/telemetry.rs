@@ -98,7 +98,7 @@ async fn a_request_is_one_trace_from_caller_to_provider_and_on_every_log_line() 
 
 #[tokio::test]
 async fn a_failed_request_says_why_in_span_and_log() {
-    let (provider, collector) = (Provider::absent().await, Collector::start(false).await);
+    let (provider, collector) = (Provider::absent(), Collector::start(false).await);
     let agent =
         Agent::start(&provider, &[("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str())]).await;
     assert_eq!(ask(&agent, "q").await.status(), 502);
@@ -123,7 +123,7 @@ async fn a_failed_request_says_why_in_span_and_log() {
 #[tokio::test]
 async fn collectors_that_are_down_or_hang_cost_spans_but_no_request() {
     let provider = Provider::start(Behaviour::Stream).await;
-    let (hanging, down) = (Collector::start(true).await, Provider::absent().await);
+    let (hanging, down) = (Collector::start(true).await, Provider::absent());
     for endpoint in [hanging.endpoint.clone(), down.base_url()] {
         let agent = Agent::start(&provider, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]).await;
         for _ in 0..20 {

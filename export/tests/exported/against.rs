@@ -168,9 +168,8 @@ fn nobody_answers() -> Result<(), String> {
     };
     let said = error(format!("http://{other}"))?;
     ensure(said.contains("no answer of a Prometheus"), || said.clone())?;
-    let unused = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map_err(|e| e.to_string())?;
+    // The kernel gives it to nobody.
+    let unused = "127.0.0.1:1";
     let said = error(format!("http://somebody:secret@{unused}"))?;
-    ensure(said.contains(&unused.to_string()) && !said.contains("secret"), || said.clone())
+    ensure(said.contains(unused) && !said.contains("secret"), || said.clone())
 }

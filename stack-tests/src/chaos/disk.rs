@@ -102,7 +102,7 @@ pub(super) fn full(chaos: &Chaos<'_>) -> Result<(Seen, Promise), String> {
         let [said, file] = [said, file].map(|lines| i64::try_from(lines).unwrap_or(i64::MAX));
         Ok(said - file - dropped()? as i64)
     };
-    let all = drill.wait("each lost line counted", SOON / 3, || match uncounted()? {
+    let all = drill.wait("each lost line counted", SOON, || match uncounted()? {
         0 => Ok(0),
         some => Err(some.to_string()),
     });

@@ -81,7 +81,7 @@ impl Before {
         let stack = &drill.stack;
         let mut account = Self::account(stack, asked, prefix, cut)?;
         // Events that are not on the disk yet have others behind them.
-        let numbers = until("the audit log's numbers", SOON / 3, || {
+        let numbers = until("the audit log's numbers", SOON, || {
             let numbers = numbers(stack)?;
             let new = numbers.gaps().difference(&self.gaps).count();
             if new == 0 { Ok(Ok(numbers)) } else { Err(format!("{new} missing")) }
@@ -95,7 +95,7 @@ impl Before {
             lines_dropped: grown(&self.counters, &now, LINES),
             spans_dropped: grown(&self.counters, &now, SPANS),
             // Those that may be lost are not waited for as long.
-            traces_missing: traces_missing(drill, asked, if promise.spans { SOON / 10 } else { SOON / 2 })?,
+            traces_missing: traces_missing(drill, asked, if promise.spans { SOON / 10 } else { SOON })?,
             unshipped: unshipped(drill, prefix)?,
         })
     }
@@ -108,7 +108,7 @@ impl Before {
         cut: Option<Cut>,
     ) -> Result<Account, String> {
         let account = || lines_of(stack, prefix).map(|lines| Account::of(asked, &lines, cut));
-        let whole = until("all lines", SOON / 6, || {
+        let whole = until("all lines", SOON, || {
             let account = account()?;
             if account.is_whole() { Ok(account) } else { Err("some are missing".to_owned()) }
         });

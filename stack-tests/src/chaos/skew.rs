@@ -133,8 +133,11 @@ fn line_from_the_future(drill: &Drill) -> Result<(), String> {
     }
     let lines = [line(stack, now() - 2.0)?, line(stack, now() + OFF)?];
     let watch = second_log_watch(drill, NAME, &["--publish=127.0.0.1::9598"], &["--shipping=off"])?;
-    let port = Containers::docker(&["port", &container_of(drill, NAME)?, "9598"])?;
+    let id = container_of(drill, NAME)?;
+    let port = Containers::docker(&["port", &id, "9598"])?;
     let url = format!("http://{}/metrics", port.lines().next().unwrap_or_default());
+    // From inside: a connection that comes before it listens may hang in the engine's own proxy.
+    until("healthy", SOON, || Containers::docker(&["exec", &id, "log-watch", "healthcheck"]))?;
     let newest = until("the newest line", SOON, || {
         let text = send(client().get(&url))?.text;
         let series = "log_newest_line_timestamp_seconds{stream=\"app\"} ";

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -20,6 +19,7 @@ use crate::{
     containers::Containers,
     drill::{Drill, faults::Fault},
     ports,
+    programs::free_port,
     stack::Stack,
 };
 
@@ -88,14 +88,9 @@ fn extract(repository: &Path, commit: &str, into: &Path) -> Result<(), String> {
 fn environment(repository: &Path, project: &str, secrets: &Path) -> Result<Environment, String> {
     let page = repository.join("docs/security.md");
     let page = fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
-    let settings: Vec<_> = ports::table(&page)?.into_iter().map(|port| port.setting).collect();
-    // All at the same time: one after the other could be the same.
-    let sockets = settings.iter().map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let sockets = sockets.collect::<Result<Vec<_>, _>>().map_err(|e| format!("a free port: {e}"))?;
     let mut environment = Environment::new();
-    for (setting, socket) in settings.into_iter().zip(&sockets) {
-        let address = socket.local_addr().map_err(|e| format!("a free port: {e}"))?;
-        environment.insert(setting, address.port().to_string());
+    for port in ports::table(&page)? {
+        environment.insert(port.setting, free_port()?.to_string());
     }
     environment.insert("COMPOSE_PROJECT_NAME".into(), project.into());
     environment.insert("SECRETS_DIR".into(), secrets.display().to_string());

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -13,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     clients::{client, send},
+    programs::free_address,
     tools::Tool,
     wait::until,
 };
@@ -104,9 +104,7 @@ impl Many {
     }
 
     fn start(&mut self) -> Result<(), String> {
-        let free = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map_err(|e| e.to_string())?;
+        let free = free_address()?;
         let log = File::create(self.folder.path().join("prometheus.log")).map_err(|e| e.to_string())?;
         let child = Command::new(self.prometheus.path())
             .current_dir(self.folder.path())

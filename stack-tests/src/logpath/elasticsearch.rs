@@ -9,8 +9,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Document, Program, free_ports, run};
-use crate::{clients, wait};
+use super::{Document, Program, run};
+use crate::{clients, programs::free_port, wait};
 
 /// How long a start may take on a machine that does other things besides.
 const START: Duration = Duration::from_mins(15);
@@ -42,7 +42,7 @@ impl Elasticsearch {
 
     /// Starts it and sets it up.
     pub fn start(repository: &Path) -> Result<Self, String> {
-        let [port] = free_ports();
+        let port = free_port()?;
         let secrets = tempfile::Builder::new().prefix("secrets").tempdir().map_err(|e| e.to_string())?;
         let started = Self {
             repository: repository.to_owned(),

@@ -9,8 +9,8 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Program, free_ports, resident_bytes, run};
-use crate::{clients, wait};
+use super::{Program, resident_bytes, run};
+use crate::{clients, programs::free_port, wait};
 
 /// How long a start may take: `JRuby` and a dozen plugins, on a machine that does other things besides.
 const START: Duration = Duration::from_mins(15);
@@ -64,8 +64,8 @@ impl Logstash {
     ) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("logstash").tempdir().map_err(|e| e.to_string())?;
         super::readable(folder.path())?;
-        let [api, tcp, http, beats] = free_ports();
-        let ports = Ports { api, tcp, http, beats };
+        let ports = Ports { api: free_port()?, tcp: free_port()?, http: free_port()?, beats: free_port()? };
+        let Ports { api, tcp, http, beats } = ports;
         let component = repository.join("logstash");
         let settings = folder.path().join("config");
         fs::create_dir(&settings).map_err(|e| e.to_string())?;

@@ -9,7 +9,6 @@ pub mod recorder;
 pub mod traffic;
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -81,13 +80,6 @@ fn run(command: &mut Command) -> Result<String, String> {
     } else {
         Err(format!("{line}: {}", String::from_utf8_lossy(&output.stderr).trim()))
     }
-}
-
-/// Ports that nobody listens on, so many.
-fn free_ports<const N: usize>() -> [u16; N] {
-    // All at the same time: one after the other could be the same.
-    let sockets = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-    sockets.map(|socket| socket.local_addr().expect("a bound socket has an address").port())
 }
 
 /// Opens a folder to a Logstash in a container, whoever it runs as.

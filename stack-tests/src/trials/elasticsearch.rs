@@ -288,8 +288,10 @@ fn a_trace_outlives_jaeger(stack: &Stack) -> Result<(), String> {
     })?;
     containers.each("restart", "jaeger")?;
     containers.wait_healthy("jaeger")?;
-    let after = until("the trace after a restart", SOON, spans)?;
-    ensure(after >= before, || format!("{before} spans, then {after}"))?;
+    until("the trace after a restart", SOON, || {
+        let after = spans()?;
+        ensure(after >= before, || format!("{before} spans, then {after}"))
+    })?;
     let indices = stack.elasticsearch_as("elastic", "GET /agent-kit-jaeger-*/_settings", None)?.json()?;
     for (name, index) in indices.as_object().into_iter().flatten() {
         let policy = &index["settings"]["index"]["lifecycle"]["name"];

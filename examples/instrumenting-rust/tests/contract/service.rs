@@ -5,7 +5,10 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     thread,
 };
 
@@ -148,6 +151,15 @@ fn uvicorn(environment: &Path, address: &str) -> Command {
     command
 }
 
+/// An address that nobody listens on, below the ports that the kernel gives to whoever wants any: until the service listens there,
+/// which takes Python seconds, another trial could get one of those too.
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Each process begins elsewhere.
+    let begin = (std::process::id() % 100) as u16 * 100;
+    let mut addresses = std::iter::repeat_with(|| {
+        let number = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        format!("127.0.0.1:{}", 20_000 + number % 10_000)
+    });
+    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap()
 }

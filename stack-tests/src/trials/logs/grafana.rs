@@ -12,7 +12,6 @@ use super::{
     documents::{self, Document},
 };
 use crate::{
-    clients::Span,
     stack::Stack,
     wait::{SOON, until},
 };
@@ -78,16 +77,8 @@ fn request_with_lines(stack: &Stack) -> Result<String, String> {
         .collect();
     ensure(lines.len() > 1, || format!("only {} lines", lines.len()))?;
     documents::add(stack, &lines)?;
-    until("its trace", SOON, || {
-        let spans = stack.spans(trace_id)?;
-        ensure(has_root(&spans), || format!("{spans:?}"))
-    })?;
+    until("its trace", SOON, || stack.request_spans(trace_id))?;
     Ok(trace_id.to_owned())
-}
-
-/// Whether a request's first span is there: the last to be exported, and the provider's may come long before it.
-fn has_root(spans: &[Span]) -> bool {
-    spans.iter().any(|span| span.name == "process_request")
 }
 
 /// What Grafana's source gives for a query.
@@ -129,8 +120,7 @@ pub(super) fn a_trace_leads_to_its_lines_and_back(stack: &Stack) -> Result<(), S
     let linked: Vec<_> = leaves.iter().filter(|(name, _)| field.is_match(name)).collect();
     expect("fields with a link", linked.len(), 1)?;
     let back = link("url")?.replace("${__value.raw}", &linked[0].1);
-    let spans = stack.spans(&back)?;
-    ensure(has_root(&spans), || format!("{back}: {spans:?}"))
+    stack.request_spans(&back).map(drop)
 }
 
 /// The source's user sees the log, and nothing else.

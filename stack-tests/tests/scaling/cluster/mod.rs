@@ -10,7 +10,9 @@ use std::{
     time::Instant,
 };
 
-use nodes::{Cluster, NODES};
+use stack_tests::wait;
+
+use nodes::{Cluster, NODES, PATIENCE};
 use writers::Writers;
 
 /// How many batches each writer has to bring home while a node is gone.
@@ -42,7 +44,7 @@ pub(crate) fn lose_nothing(repository: &Path) -> Result<(), String> {
     two_gone(&cluster, &writers)?;
 
     let acknowledged = writers.stop()?;
-    cluster.refresh()?;
+    wait::until("a refresh", PATIENCE, || cluster.refresh())?;
     for (stream, ids) in &acknowledged {
         cluster.has_all(stream, ids)?;
         cluster.copies_are_alike(stream.index)?;

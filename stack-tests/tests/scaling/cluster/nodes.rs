@@ -224,23 +224,28 @@ impl Cluster {
         let request = format!("GET /_cat/shards/{index}?h=prirep,state,node,docs&format=json");
         let shards = self.nodes.get(NODES[0], "elastic", &request, None)?;
         let copies = shards.as_array().cloned().unwrap_or_default();
+        // One that moves to another node, as some do once that is back, is not: a green cluster may be moving them.
         let started = copies.iter().all(|copy| copy["state"] == "STARTED");
         if copies.len() == 2 && started { Ok(copies) } else { Err(format!("copies of {index}: {shards}")) }
     }
 
     /// That the kit's templates give an index a copy, on another node.
     pub(super) fn copies_are_apart(&self, index: &str) -> Result<(), String> {
-        let copies = self.copies(index)?;
+        let copies = wait::until("two copies", PATIENCE, || self.copies(index))?;
         if copies[0]["node"] == copies[1]["node"] {
             return Err(format!("both copies of {index} on one node: {copies:?}"));
         }
         Ok(())
     }
 
-    /// That one has as many documents as the other.
+    /// That one has as many documents as the other, while nobody writes.
     pub(super) fn copies_are_alike(&self, index: &str) -> Result<(), String> {
-        let copies = self.copies(index)?;
-        if copies[0]["docs"] == copies[1]["docs"] { Ok(()) } else { Err(format!("{index}: {copies:?}")) }
+        wait::until("copies that are alike", PATIENCE, || {
+            // A copy that has just moved counts what it had then.
+            self.refresh()?;
+            let copies = self.copies(index)?;
+            if copies[0]["docs"] == copies[1]["docs"] { Ok(()) } else { Err(format!("{index}: {copies:?}")) }
+        })
     }
 
     /// Has searches find what was written.
