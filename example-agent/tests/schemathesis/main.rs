@@ -79,8 +79,11 @@ fn listening(agent: &mut Child) -> Result<String, Failed> {
 
 fn run_program(program: &Path, url: &str) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
+    // The same requests again, or others each time.
+    let seed = std::env::var("FUZZ_SEED").ok().map(|seed| ["--seed".to_owned(), seed]);
     let ended = Command::new(program)
         .args(["run", url, "--checks", "all", "--max-examples", "50", "--no-color"])
+        .args(seed.iter().flatten())
         // It writes a report and a cache of examples where it runs.
         .current_dir(folder.path())
         .env("NO_PROXY", "127.0.0.1")
