@@ -166,8 +166,7 @@ fn family(name: &str) -> &str {
     name.strip_suffix(COUNTER_SUFFIX).unwrap_or(name)
 }
 
-/// Of a bucket: the recorder writes it as the last label. To search each line for the label's name would take as long as
-/// all the rest.
+/// Of a bucket: the recorder writes it as the last label.
 fn upper_bound(series: &str) -> Option<&str> {
     let (labels, bound) = series.strip_suffix("\"}")?.rsplit_once('"')?;
     (labels.ends_with(",le=") || labels.ends_with("{le=")).then_some(bound)
