@@ -50,9 +50,6 @@ const TENANT_REGISTERED: &str = "tenant_registered";
 /// The rule by which feedback is taken: whoever has an id may rate.
 const OPEN_TO_ALL: &str = "open_to_all";
 
-/// A caller's trace, of W3C's Trace Context.
-const TRACEPARENT: &str = "traceparent";
-
 /// What is known of a request, as it becomes known. The handler fills it, and whoever reports the end reads it.
 #[derive(Debug)]
 pub(super) struct RequestScope {
@@ -80,16 +77,12 @@ impl RequestScope {
     fn new(app: &App, method: &Method, endpoint: &'static str, headers: &HeaderMap) -> Self {
         let id = new_request_id();
         let span = info_span!("process_request", otel.kind = "server");
-        let mut caller_context = SpanContext::NONE;
-        // Looked for first: the library takes its time to find that there is none.
-        if headers.contains_key(TRACEPARENT) {
-            let caller = opentelemetry::global::get_text_map_propagator(|propagator| {
-                propagator.extract(&HeaderExtractor(headers))
-            });
-            caller_context = caller.span().span_context().clone();
-            // Fails only where no tracer is installed, as in tests.
-            let _ = span.set_parent(caller);
-        }
+        let caller = opentelemetry::global::get_text_map_propagator(|propagator| {
+            propagator.extract(&HeaderExtractor(headers))
+        });
+        let caller_context = caller.span().span_context().clone();
+        // Fails only where no tracer is installed, as in tests.
+        let _ = span.set_parent(caller);
         let traced = span.context();
         let context = traced.span().span_context().clone();
         let trace_and_span =
