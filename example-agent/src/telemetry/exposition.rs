@@ -1,12 +1,6 @@
 //! From the recorder's text to what `/metrics` shows: fractions for the counters kept in billionths, types the
 //! recorder cannot declare, no line for a gauge that has no value, and OpenMetrics, which the recorder does not speak.
-use std::{
-    collections::HashMap,
-    fmt::Write as _,
-    io::{self, Write},
-    mem,
-    time::UNIX_EPOCH,
-};
+use std::{collections::HashMap, fmt::Write as _, time::UNIX_EPOCH};
 
 use super::{
     declared::{ALL, Kind},
@@ -40,103 +34,65 @@ const COUNTER_SUFFIX: &str = "_total";
 const UNITS: [&str; 4] = ["bytes", "seconds", "tokens", "usd"];
 const NANO: u64 = 1_000_000_000;
 
-/// Takes the recorder's text, in whatever pieces it comes, and makes of it what is shown: the whole of it at once would be
-/// a megabyte more for each scrape of a large agent.
-pub(super) struct Exposition<'a> {
-    /// By the series of their buckets; what the text format has no place for.
-    exemplars: Option<&'a HashMap<String, Exemplar>>,
-    text: String,
-    /// Of the family whose samples come.
-    in_billionths: bool,
-    /// The beginning of a line whose end has not come.
-    unfinished: Vec<u8>,
-}
-
-impl<'a> Exposition<'a> {
-    /// The Prometheus text format.
-    pub(super) fn text() -> Self {
-        Self { exemplars: None, text: String::new(), in_billionths: false, unfinished: Vec::new() }
-    }
-
-    /// OpenMetrics, with the exemplars of these series of buckets.
-    pub(super) fn open_metrics(exemplars: &'a HashMap<String, Exemplar>) -> Self {
-        Self { exemplars: Some(exemplars), ..Self::text() }
-    }
-
-    /// What is shown.
-    pub(super) fn finish(mut self) -> String {
-        if self.exemplars.is_some() {
-            self.text.push_str("# EOF\n");
-        }
-        self.text
-    }
-
-    fn show(&mut self, line: Line<'_>) {
-        match (line, self.exemplars) {
-            (Line::Help { name, help }, None) => _ = writeln!(self.text, "# HELP {name} {help}"),
-            (Line::Help { name, help }, Some(_)) => {
-                let _ = writeln!(self.text, "# HELP {} {help}", family(name));
+/// The Prometheus text format.
+pub(super) fn text(recorded: &str) -> String {
+    let mut text = String::with_capacity(recorded.len());
+    let mut in_billionths = false;
+    for line in recorded.lines().filter_map(Line::parse) {
+        match line {
+            Line::Help { name, help } => _ = writeln!(text, "# HELP {name} {help}"),
+            Line::Type { name, kind } => {
+                in_billionths = kept_in_billionths(name);
+                let _ = writeln!(text, "# TYPE {name} {kind}");
             }
-            (Line::Type { name, kind }, format) => {
-                self.in_billionths = kept_in_billionths(name);
-                if format.is_some() {
-                    self.show_family(family(name), kind);
+            Line::Sample { series, value } => {
+                text.extend([series, " "]);
+                if in_billionths {
+                    write_from_billionths(&mut text, value);
                 } else {
-                    let _ = writeln!(self.text, "# TYPE {name} {kind}");
+                    text.push_str(value);
                 }
-            }
-            (Line::Sample { series, value }, None) => {
-                self.text.push_str(series);
-                self.show_value(value);
-                self.text.push('\n');
-            }
-            (Line::Sample { series, value }, Some(exemplars)) => {
-                let bound = upper_bound(series);
-                write_series(&mut self.text, series, bound);
-                self.show_value(value);
-                if let Some(Exemplar { trace, value, at }) = bound.and_then(|_| exemplars.get(series)) {
-                    let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-                    let _ = write!(self.text, " # {{trace_id=\"{trace}\"}} {value} {at:.3}");
-                }
-                self.text.push('\n');
+                text.push('\n');
             }
         }
     }
-
-    fn show_family(&mut self, family: &str, kind: &str) {
-        let _ = writeln!(self.text, "# TYPE {family} {kind}");
-        let unit = family.rsplit_once('_').map(|(_, last)| last).filter(|last| UNITS.contains(last));
-        if let Some(unit) = unit {
-            let _ = writeln!(self.text, "# UNIT {family} {unit}");
-        }
-    }
-
-    fn show_value(&mut self, value: &str) {
-        self.text.push(' ');
-        if self.in_billionths {
-            write_from_billionths(&mut self.text, value);
-        } else {
-            self.text.push_str(value);
-        }
-    }
+    text
 }
 
-impl Write for Exposition<'_> {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let mut unfinished = mem::take(&mut self.unfinished);
-        unfinished.extend_from_slice(piece);
-        if let Some(end) = unfinished.iter().rposition(|byte| *byte == b'\n') {
-            let lines = str::from_utf8(&unfinished[..end]).map_err(io::Error::other)?;
-            lines.lines().filter_map(Line::parse).for_each(|line| self.show(line));
-            unfinished.drain(..=end);
+/// OpenMetrics, with the exemplars of these series of buckets.
+pub(super) fn open_metrics(recorded: &str, exemplars: &HashMap<String, Exemplar>) -> String {
+    let mut text = String::with_capacity(recorded.len() + recorded.len() / 8);
+    let mut in_billionths = false;
+    for line in recorded.lines().filter_map(Line::parse) {
+        match line {
+            Line::Help { name, help } => _ = writeln!(text, "# HELP {} {help}", family(name)),
+            Line::Type { name, kind } => {
+                in_billionths = kept_in_billionths(name);
+                let family = family(name);
+                let _ = writeln!(text, "# TYPE {family} {kind}");
+                let unit = family.rsplit_once('_').map(|(_, last)| last).filter(|last| UNITS.contains(last));
+                if let Some(unit) = unit {
+                    let _ = writeln!(text, "# UNIT {family} {unit}");
+                }
+            }
+            Line::Sample { series, value } => {
+                write_series(&mut text, series);
+                text.push(' ');
+                if in_billionths {
+                    write_from_billionths(&mut text, value);
+                } else {
+                    text.push_str(value);
+                }
+                if let Some(Exemplar { trace, value, at }) = exemplars.get(series) {
+                    let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+                    let _ = write!(text, " # {{trace_id=\"{trace}\"}} {value} {at:.3}");
+                }
+                text.push('\n');
+            }
         }
-        self.unfinished = unfinished;
-        Ok(piece.len())
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    text.push_str("# EOF\n");
+    text
 }
 
 /// A line of the recorder's that is worth showing.
@@ -166,16 +122,11 @@ fn family(name: &str) -> &str {
     name.strip_suffix(COUNTER_SUFFIX).unwrap_or(name)
 }
 
-/// Of a bucket: the recorder writes it as the last label.
-fn upper_bound(series: &str) -> Option<&str> {
-    let (labels, bound) = series.strip_suffix("\"}")?.rsplit_once('"')?;
-    (labels.ends_with(",le=") || labels.ends_with("{le=")).then_some(bound)
-}
-
 /// OpenMetrics wants a bucket's upper bound as a float even where it is whole.
-fn write_series(text: &mut String, series: &str, bound: Option<&str>) {
+fn write_series(text: &mut String, series: &str) {
     text.push_str(series);
-    if bound.is_some_and(|bound| bound.bytes().all(|byte| byte.is_ascii_digit())) {
+    let Some((_, bound)) = series.rsplit_once("le=\"") else { return };
+    if bound.trim_end_matches("\"}").bytes().all(|byte| byte.is_ascii_digit()) {
         text.truncate(text.len() - "\"}".len());
         text.push_str(".0\"}");
     }
@@ -229,11 +180,6 @@ mod tests {
         s_seconds_bucket{a=\"b\",le=\"+Inf\"} 2\n\
         s_seconds_sum{a=\"b\"} 0.5\n";
 
-    fn in_pieces_of(length: usize, mut exposition: Exposition<'_>) -> String {
-        RECORDED.as_bytes().chunks(length).for_each(|piece| exposition.write_all(piece).unwrap());
-        exposition.finish()
-    }
-
     #[test]
     fn money_has_fractions_and_what_has_no_value_is_left_out() {
         let shown = "# HELP agent_api_cost_usd_total Cost.\n\
@@ -251,8 +197,7 @@ mod tests {
             s_seconds_bucket{a=\"b\",le=\"1\"} 2\n\
             s_seconds_bucket{a=\"b\",le=\"+Inf\"} 2\n\
             s_seconds_sum{a=\"b\"} 0.5\n";
-        assert_eq!(in_pieces_of(RECORDED.len(), Exposition::text()), shown);
-        assert_eq!(in_pieces_of(7, Exposition::text()), shown);
+        assert_eq!(text(RECORDED), shown);
     }
 
     #[test]
@@ -283,8 +228,6 @@ mod tests {
             s_seconds_bucket{a=\"b\",le=\"+Inf\"} 2\n\
             s_seconds_sum{a=\"b\"} 0.5\n\
             # EOF\n";
-        for length in [1, 40, RECORDED.len()] {
-            assert_eq!(in_pieces_of(length, Exposition::open_metrics(&exemplars)), shown);
-        }
+        assert_eq!(open_metrics(RECORDED, &exemplars), shown);
     }
 }

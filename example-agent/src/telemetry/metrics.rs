@@ -25,7 +25,7 @@ use super::{
     },
     events::Rating,
     exemplars::DurationSeries,
-    exposition::{Exposition, Format},
+    exposition::{self, Format},
     gen_ai::GenAi,
     hit_rate::HitRate,
 };
@@ -306,16 +306,14 @@ impl Metrics {
         }
         self.audit_events_lost.absolute(audit.lost());
         metrics::with_local_recorder(&*self.recorder, || self.process.collect());
-        let exemplars;
-        let mut shown = match format {
-            Format::Text => Exposition::text(),
+        let recorded = self.handle.render();
+        match format {
+            Format::Text => exposition::text(&recorded),
             Format::OpenMetrics => {
-                exemplars = self.tenants.iter().flat_map(|series| series.duration.exemplars()).collect();
-                Exposition::open_metrics(&exemplars)
+                let exemplars = self.tenants.iter().flat_map(|series| series.duration.exemplars()).collect();
+                exposition::open_metrics(&recorded, &exemplars)
             }
-        };
-        self.handle.render_to_write(&mut shown).expect("what the recorder writes is text");
-        shown.finish()
+        }
     }
 
     /// Moves samples into their buckets, which otherwise only a scrape does: without one they would pile up.
