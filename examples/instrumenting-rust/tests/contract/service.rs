@@ -1,14 +1,10 @@
 //! A running service of either language.
 use std::{
     io::{BufRead as _, BufReader},
-    net::TcpListener,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
 };
 
@@ -18,6 +14,7 @@ use nix::{
 };
 use reqwest::blocking::{Client, Response};
 use serde_json::{Value, json};
+use stack_tests::programs::free_address;
 
 use crate::surroundings::{Collector, Provider, client, eventually};
 
@@ -55,7 +52,7 @@ impl Drop for Service {
 
 impl Service {
     pub(crate) fn start(kind: &Kind, provider: &Provider, collector: Option<&Collector>) -> Self {
-        let (api, admin) = (free_address(), free_address());
+        let (api, admin) = (free_address().unwrap(), free_address().unwrap());
         let folder = tempfile::tempdir().unwrap();
         let (mut command, metrics) = match kind {
             Kind::Rust => {
@@ -149,17 +146,4 @@ fn uvicorn(environment: &Path, address: &str) -> Command {
     // Nothing is written beside the sources.
     command.arg("app:app").env("PYTHONDONTWRITEBYTECODE", "1").env("OTEL_BSP_SCHEDULE_DELAY", "200");
     command
-}
-
-/// An address that nobody listens on, below the ports that the kernel gives to whoever wants any: until the service listens there,
-/// which takes Python seconds, another trial could get one of those too.
-fn free_address() -> String {
-    static GIVEN: AtomicU16 = AtomicU16::new(0);
-    // Each process begins elsewhere.
-    let begin = (std::process::id() % 100) as u16 * 100;
-    let mut addresses = std::iter::repeat_with(|| {
-        let number = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
-        format!("127.0.0.1:{}", 20_000 + number % 10_000)
-    });
-    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap()
 }
