@@ -9,7 +9,7 @@ static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, 
 pub enum Kind {
     /// Counts whole things.
     Counter,
-    /// A counter with fractions, kept in billionths because the recorder counts in whole numbers.
+    /// A counter with fractions, kept in billionths because counters count in whole numbers.
     NanoCounter,
     /// Goes up and down.
     Gauge,

@@ -1,11 +1,8 @@
-//! From the recorder's text to what `/metrics` shows: fractions for the counters kept in billionths, types the
-//! recorder cannot declare, no line for a gauge that has no value, and OpenMetrics, which the recorder does not speak.
+//! What `/metrics` shows: the text of the recorder's library, but with types it cannot declare, without gauges that have no
+//! value, and in OpenMetrics, which it does not speak; and the counters beside it.
 use std::{collections::HashMap, fmt::Write as _, time::UNIX_EPOCH};
 
-use super::{
-    declared::{ALL, Kind},
-    exemplars::Exemplar,
-};
+use super::exemplars::Exemplar;
 
 /// How `/metrics` can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,67 +29,87 @@ const COUNTER_KEPT_AS_GAUGE: (&str, &str) = ("process_cpu_seconds_total", "gauge
 const COUNTER_SUFFIX: &str = "_total";
 /// The units OpenMetrics declares, for those families whose name ends in one.
 const UNITS: [&str; 4] = ["bytes", "seconds", "tokens", "usd"];
-const NANO: u64 = 1_000_000_000;
 
-/// The Prometheus text format.
-pub(super) fn text(recorded: &str) -> String {
-    let mut text = String::with_capacity(recorded.len());
-    let mut in_billionths = false;
-    for line in recorded.lines().filter_map(Line::parse) {
-        match line {
-            Line::Help { name, help } => _ = writeln!(text, "# HELP {name} {help}"),
-            Line::Type { name, kind } => {
-                in_billionths = kept_in_billionths(name);
-                let _ = writeln!(text, "# TYPE {name} {kind}");
-            }
-            Line::Sample { series, value } => {
-                text.extend([series, " "]);
-                if in_billionths {
-                    write_from_billionths(&mut text, value);
-                } else {
-                    text.push_str(value);
-                }
-                text.push('\n');
-            }
-        }
-    }
-    text
+/// What is shown, while it is written.
+pub(super) struct Page {
+    format: Format,
+    /// By the series of their buckets. Shown in OpenMetrics only.
+    exemplars: HashMap<String, Exemplar>,
+    text: String,
 }
 
-/// OpenMetrics, with the exemplars of these series of buckets.
-pub(super) fn open_metrics(recorded: &str, exemplars: &HashMap<String, Exemplar>) -> String {
-    let mut text = String::with_capacity(recorded.len() + recorded.len() / 8);
-    let mut in_billionths = false;
-    for line in recorded.lines().filter_map(Line::parse) {
-        match line {
-            Line::Help { name, help } => _ = writeln!(text, "# HELP {} {help}", family(name)),
-            Line::Type { name, kind } => {
-                in_billionths = kept_in_billionths(name);
-                let family = family(name);
-                let _ = writeln!(text, "# TYPE {family} {kind}");
-                let unit = family.rsplit_once('_').map(|(_, last)| last).filter(|last| UNITS.contains(last));
-                if let Some(unit) = unit {
-                    let _ = writeln!(text, "# UNIT {family} {unit}");
-                }
-            }
-            Line::Sample { series, value } => {
-                write_series(&mut text, series);
-                text.push(' ');
-                if in_billionths {
-                    write_from_billionths(&mut text, value);
-                } else {
-                    text.push_str(value);
-                }
-                if let Some(Exemplar { trace, value, at }) = exemplars.get(series) {
-                    let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-                    let _ = write!(text, " # {{trace_id=\"{trace}\"}} {value} {at:.3}");
-                }
-                text.push('\n');
+impl Page {
+    /// An empty one that is expected to have so many bytes.
+    pub(super) fn new(format: Format, exemplars: HashMap<String, Exemplar>, bytes: usize) -> Self {
+        Self { format, exemplars, text: String::with_capacity(bytes) }
+    }
+
+    /// All that the library has written.
+    pub(super) fn recorded(&mut self, recorded: &str) {
+        for line in recorded.lines().filter_map(Line::parse) {
+            match line {
+                Line::Help { name, help } => self.help(name, help),
+                Line::Type { name, kind } => self.kind(name, kind),
+                Line::Sample { series, value } => self.sample(series, value),
             }
         }
     }
-    text.push_str("# EOF\n");
-    text
+
+    /// The help of a metric, escaped.
+    pub(super) fn help(&mut self, name: &str, help: &str) {
+        let family = self.family(name);
+        self.text.extend(["# HELP ", family, " ", help, "\n"]);
+    }
+
+    /// The kind of a metric, and its unit.
+    pub(super) fn kind(&mut self, name: &str, kind: &str) {
+        let family = self.family(name);
+        self.text.extend(["# TYPE ", family, " ", kind, "\n"]);
+        let unit = family.rsplit_once('_').map(|(_, last)| last).filter(|last| UNITS.contains(last));
+        if let (Format::OpenMetrics, Some(unit)) = (self.format, unit) {
+            self.text.extend(["# UNIT ", family, " ", unit, "\n"]);
+        }
+    }
+
+    /// The value of a series, which is written with its labels.
+    pub(super) fn sample(&mut self, series: &str, value: &str) {
+        self.text.push_str(series);
+        if self.format == Format::OpenMetrics {
+            self.write_bound_as_float(series);
+        }
+        self.text.extend([" ", value]);
+        if self.format == Format::OpenMetrics
+            && let Some(Exemplar { trace, value, at }) = self.exemplars.get(series)
+        {
+            let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            let _ = write!(self.text, " # {{trace_id=\"{trace}\"}} {value} {at:.3}");
+        }
+        self.text.push('\n');
+    }
+
+    /// All of it.
+    pub(super) fn end(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
+
+    fn family<'n>(&self, name: &'n str) -> &'n str {
+        match self.format {
+            Format::Text => name,
+            Format::OpenMetrics => name.strip_suffix(COUNTER_SUFFIX).unwrap_or(name),
+        }
+    }
+
+    /// OpenMetrics wants a bucket's upper bound as a float even where it is whole.
+    fn write_bound_as_float(&mut self, series: &str) {
+        let Some((_, bound)) = series.rsplit_once("le=\"") else { return };
+        if bound.trim_end_matches("\"}").bytes().all(|byte| byte.is_ascii_digit()) {
+            self.text.truncate(self.text.len() - "\"}".len());
+            self.text.push_str(".0\"}");
+        }
+    }
 }
 
 /// A line of the recorder's that is worth showing.
@@ -118,42 +135,6 @@ impl<'a> Line<'a> {
     }
 }
 
-fn family(name: &str) -> &str {
-    name.strip_suffix(COUNTER_SUFFIX).unwrap_or(name)
-}
-
-/// OpenMetrics wants a bucket's upper bound as a float even where it is whole.
-fn write_series(text: &mut String, series: &str) {
-    text.push_str(series);
-    let Some((_, bound)) = series.rsplit_once("le=\"") else { return };
-    if bound.trim_end_matches("\"}").bytes().all(|byte| byte.is_ascii_digit()) {
-        text.truncate(text.len() - "\"}".len());
-        text.push_str(".0\"}");
-    }
-}
-
-fn write_from_billionths(text: &mut String, value: &str) {
-    match value.parse() {
-        Ok(nano) => write_decimal(text, nano),
-        Err(_) => text.push_str(value),
-    }
-}
-
-/// Of a whole family: its type comes before its samples.
-fn kept_in_billionths(name: &str) -> bool {
-    ALL.iter().any(|metric| metric.kind == Kind::NanoCounter && metric.name == name)
-}
-
-/// Exact, where a division of floats would round.
-fn write_decimal(text: &mut String, nano: u64) {
-    let (whole, fraction) = (nano / NANO, nano % NANO);
-    let _ = if fraction == 0 {
-        write!(text, "{whole}")
-    } else {
-        write!(text, "{whole}.{}", format!("{fraction:09}").trim_end_matches('0'))
-    };
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -162,42 +143,40 @@ mod tests {
 
     use super::*;
 
-    const RECORDED: &str = "# HELP agent_api_cost_usd_total Cost.\n\
-        # TYPE agent_api_cost_usd_total counter\n\
-        agent_api_cost_usd_total{model=\"a b\",tenant_id=\"x\"} 1234567890\n\
-        agent_api_cost_usd_total{model=\"m\",tenant_id=\"y\"} 150\n\
-        agent_api_cost_usd_total{model=\"m\",tenant_id=\"z\"} 3000000000\n\
-        agent_api_cost_usd_total{model=\"m\",tenant_id=\"0\"} 0\n\
-        \n\
-        # TYPE agent_cache_hit_rate gauge\n\
+    const RECORDED: &str = "# TYPE agent_cache_hit_rate gauge\n\
         agent_cache_hit_rate{cache_type=\"response\"} NaN\n\
+        \n\
         # TYPE process_cpu_seconds_total gauge\n\
         process_cpu_seconds_total 1.25\n\
-        agent_requests_total{status=\"success\"} 1234567890\n\
+        # HELP s_seconds Time.\n\
         # TYPE s_seconds histogram\n\
         s_seconds_bucket{a=\"b\",le=\"0.1\"} 1\n\
         s_seconds_bucket{a=\"b\",le=\"1\"} 2\n\
         s_seconds_bucket{a=\"b\",le=\"+Inf\"} 2\n\
         s_seconds_sum{a=\"b\"} 0.5\n";
 
+    fn shown(format: Format, exemplars: HashMap<String, Exemplar>) -> String {
+        let mut page = Page::new(format, exemplars, 0);
+        page.recorded(RECORDED);
+        page.kind("cost_usd_total", "counter");
+        page.sample("cost_usd_total{a=\"b\"}", "0.5");
+        page.end()
+    }
+
     #[test]
-    fn money_has_fractions_and_what_has_no_value_is_left_out() {
-        let shown = "# HELP agent_api_cost_usd_total Cost.\n\
-            # TYPE agent_api_cost_usd_total counter\n\
-            agent_api_cost_usd_total{model=\"a b\",tenant_id=\"x\"} 1.23456789\n\
-            agent_api_cost_usd_total{model=\"m\",tenant_id=\"y\"} 0.00000015\n\
-            agent_api_cost_usd_total{model=\"m\",tenant_id=\"z\"} 3\n\
-            agent_api_cost_usd_total{model=\"m\",tenant_id=\"0\"} 0\n\
-            # TYPE agent_cache_hit_rate gauge\n\
+    fn what_has_no_value_is_left_out() {
+        let text = "# TYPE agent_cache_hit_rate gauge\n\
             # TYPE process_cpu_seconds_total counter\n\
             process_cpu_seconds_total 1.25\n\
-            agent_requests_total{status=\"success\"} 1234567890\n\
+            # HELP s_seconds Time.\n\
             # TYPE s_seconds histogram\n\
             s_seconds_bucket{a=\"b\",le=\"0.1\"} 1\n\
             s_seconds_bucket{a=\"b\",le=\"1\"} 2\n\
             s_seconds_bucket{a=\"b\",le=\"+Inf\"} 2\n\
-            s_seconds_sum{a=\"b\"} 0.5\n";
-        assert_eq!(text(RECORDED), shown);
+            s_seconds_sum{a=\"b\"} 0.5\n\
+            # TYPE cost_usd_total counter\n\
+            cost_usd_total{a=\"b\"} 0.5\n";
+        assert_eq!(shown(Format::Text, HashMap::new()), text);
     }
 
     #[test]
@@ -208,18 +187,11 @@ mod tests {
             at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_500),
         };
         let exemplars = HashMap::from([("s_seconds_bucket{a=\"b\",le=\"1\"}".to_owned(), exemplar)]);
-        let shown = "# HELP agent_api_cost_usd Cost.\n\
-            # TYPE agent_api_cost_usd counter\n\
-            # UNIT agent_api_cost_usd usd\n\
-            agent_api_cost_usd_total{model=\"a b\",tenant_id=\"x\"} 1.23456789\n\
-            agent_api_cost_usd_total{model=\"m\",tenant_id=\"y\"} 0.00000015\n\
-            agent_api_cost_usd_total{model=\"m\",tenant_id=\"z\"} 3\n\
-            agent_api_cost_usd_total{model=\"m\",tenant_id=\"0\"} 0\n\
-            # TYPE agent_cache_hit_rate gauge\n\
+        let text = "# TYPE agent_cache_hit_rate gauge\n\
             # TYPE process_cpu_seconds counter\n\
             # UNIT process_cpu_seconds seconds\n\
             process_cpu_seconds_total 1.25\n\
-            agent_requests_total{status=\"success\"} 1234567890\n\
+            # HELP s_seconds Time.\n\
             # TYPE s_seconds histogram\n\
             # UNIT s_seconds seconds\n\
             s_seconds_bucket{a=\"b\",le=\"0.1\"} 1\n\
@@ -227,7 +199,10 @@ mod tests {
             # {trace_id=\"00000000000000000000000000000abc\"} 0.75 1700000000.500\n\
             s_seconds_bucket{a=\"b\",le=\"+Inf\"} 2\n\
             s_seconds_sum{a=\"b\"} 0.5\n\
+            # TYPE cost_usd counter\n\
+            # UNIT cost_usd usd\n\
+            cost_usd_total{a=\"b\"} 0.5\n\
             # EOF\n";
-        assert_eq!(open_metrics(RECORDED, &exemplars), shown);
+        assert_eq!(shown(Format::OpenMetrics, exemplars), text);
     }
 }

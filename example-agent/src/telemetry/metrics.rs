@@ -5,6 +5,7 @@
 //! that increase from `rate()` and `increase()`. Only requests to other routes or with other methods than
 //! `POST /v1/query` make series later, and those are bounded by the routes and the standard methods.
 use std::{
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use opentelemetry::trace::TraceId;
 use super::{
     Handles, Scope,
     audit::Action,
+    counters::{Counters, CountingRecorder},
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
         CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind,
@@ -25,7 +27,7 @@ use super::{
     },
     events::Rating,
     exemplars::DurationSeries,
-    exposition::{self, Format},
+    exposition::{Format, Page},
     gen_ai::GenAi,
     hit_rate::HitRate,
 };
@@ -90,6 +92,8 @@ struct TenantSeries {
 /// The metrics of one agent.
 pub struct Metrics {
     recorder: Box<dyn Recorder + Send + Sync>,
+    counters: Arc<Counters>,
+    /// Of what is no counter.
     handle: PrometheusHandle,
     /// By [`Tenant::index`].
     tenants: Vec<TenantSeries>,
@@ -141,6 +145,8 @@ impl Metrics {
         }
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
+        let recorder = CountingRecorder::new(recorder);
+        let counters = recorder.counters();
         let counting = telemetry.scope != Scope::Off;
         let recorder: Box<dyn Recorder + Send + Sync> =
             if counting { Box::new(recorder) } else { Box::new(NoopRecorder) };
@@ -159,6 +165,7 @@ impl Metrics {
         hit_rate_gauge.set(f64::NAN);
         let model = SharedString::from(model.to_owned());
         Ok(Self {
+            counters,
             handle,
             tenants: tenants.all().iter().map(|t| TenantSeries::new(&*recorder, t, rules, &model)).collect(),
             gen_ai: GenAi::new(provider, model.clone()),
@@ -306,14 +313,17 @@ impl Metrics {
         }
         self.audit_events_lost.absolute(audit.lost());
         metrics::with_local_recorder(&*self.recorder, || self.process.collect());
-        let recorded = self.handle.render();
-        match format {
-            Format::Text => exposition::text(&recorded),
+        let exemplars = match format {
+            Format::Text => HashMap::new(),
             Format::OpenMetrics => {
-                let exemplars = self.tenants.iter().flat_map(|series| series.duration.exemplars()).collect();
-                exposition::open_metrics(&recorded, &exemplars)
+                self.tenants.iter().flat_map(|series| series.duration.exemplars()).collect()
             }
-        }
+        };
+        let recorded = self.handle.render();
+        let mut page = Page::new(format, exemplars, 2 * recorded.len());
+        page.recorded(&recorded);
+        self.counters.render(&mut page);
+        page.end()
     }
 
     /// Moves samples into their buckets, which otherwise only a scrape does: without one they would pile up.

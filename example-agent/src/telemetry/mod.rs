@@ -1,6 +1,7 @@
 //! Metrics, logs and traces. Nothing here may make a request wait: queues are bounded, what does not fit is counted.
 pub mod audit;
 mod audit_file;
+mod counters;
 pub mod declared;
 pub mod events;
 mod exemplars;
