@@ -3,6 +3,7 @@
 pub mod capacity;
 pub mod cost;
 pub mod faults;
+pub mod floor;
 pub mod http;
 pub mod load;
 pub mod process;

@@ -6,12 +6,17 @@ use std::{
 
 use bench::{
     capacity::{self, Programs},
+    floor,
     report::{self, Bound},
     run,
     settings::{Cli, Command},
     soak,
 };
 use command_line::fail;
+
+/// The agent's: for what it is compared with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The exit code of a run in which a bound was broken.
 const EXIT_BROKEN: u8 = 2;
@@ -30,6 +35,10 @@ fn main() -> ExitCode {
         Command::Run { rounds, python } => {
             run::run(&places.agent, &places.folder, python.as_deref(), rounds.into(), progress)
                 .map(|summary| (summary.to_text(), summary.to_json(), summary.bounds(), "summary.json"))
+        }
+        Command::Floor { address } => {
+            let Err(e) = floor::serve(address) else { return ExitCode::SUCCESS };
+            fail::<Cli>(1, &format!("cannot serve on {address}: {e}"))
         }
         Command::Soak { time } => {
             progress(&format!("a load of {time:?}"));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     cost::{ALL, Cost, OFF},
     faults::Latency,
+    floor,
     scrape::Scrape,
     soak::Soak,
     statistics::Spread,
@@ -57,6 +58,8 @@ pub struct Summary {
     pub cached: Vec<Cost>,
     /// Requests that search the documents and ask a model that takes no time.
     pub full: Vec<Cost>,
+    /// A service that does nothing, on the cached ones.
+    pub floor: Option<Cost>,
     /// The Python fixture on the cached ones, where it was there.
     pub python: Option<Cost>,
     /// Rendering the metrics.
@@ -75,6 +78,11 @@ impl Summary {
         self.of(ALL).map_or(f64::NAN, |cost| cost.added_cpu_us.median)
     }
 
+    /// The same in the CPU time of a service that does nothing, which depends less on the machine and its mood.
+    pub fn added_of_floor(&self) -> f64 {
+        self.telemetry_added_cpu_us() / self.floor.as_ref().map_or(f64::NAN, |cost| cost.cpu_us.median)
+    }
+
     /// Cached answers a second by the clock on the wall, everything on relative to nothing, callers and agent on the same cores.
     pub fn throughput_kept(&self) -> f64 {
         self.of(ALL).map_or(f64::NAN, |cost| cost.throughput_ratio.median)
@@ -91,6 +99,11 @@ impl Summary {
     /// Requests per second of CPU time, relative to the Python fixture's.
     pub fn times_python(&self) -> Option<f64> {
         Some(self.python.as_ref()?.cpu_us.median / self.of(ALL)?.cpu_us.median)
+    }
+
+    /// The same of the service that does nothing: the agent cannot have more.
+    pub fn most_times_python(&self) -> Option<f64> {
+        Some(self.python.as_ref()?.cpu_us.median / self.floor.as_ref()?.cpu_us.median)
     }
 
     fn of(&self, name: &str) -> Option<&Cost> {
@@ -121,9 +134,11 @@ impl Summary {
         json!({
             "machine": machine(),
             "telemetry_added_cpu_us": self.telemetry_added_cpu_us(),
+            "telemetry_added_of_floor": self.added_of_floor(),
             "throughput_kept": self.throughput_kept(),
             "throughput_kept_by_cpu": self.throughput_kept_by_cpu(),
             "times_python": self.times_python(),
+            "most_times_python": self.most_times_python(),
             "measured": self,
             "bounds": self.bounds(),
         })
@@ -140,13 +155,21 @@ impl Summary {
         for cost in &self.cached {
             text.push_str(&row(cost));
         }
-        text.extend(self.python.iter().map(row));
+        text.extend(self.floor.iter().chain(&self.python).map(row));
         let _ = writeln!(
             text,
             "Kept with `{ALL}`: {:.2} of the answers a second, {:.2} by CPU time",
             self.throughput_kept(),
             self.throughput_kept_by_cpu()
         );
+        let _ = writeln!(text, "Added by it: {:.2} of what {} takes", self.added_of_floor(), floor::NAME);
+        if let (Some(times), Some(most)) = (self.times_python(), self.most_times_python()) {
+            let _ = writeln!(
+                text,
+                "Requests per CPU second, relative to Python: {times:.1} times with it, {most:.1} times for {}",
+                floor::NAME
+            );
+        }
         let _ = writeln!(text, "\nof a full model call, µs");
         text.extend(self.full.iter().map(row));
         let Scrape { series, cpu_ms, open_metrics_cpu_ms, request_threads_cpu_ms } = &self.scrape;

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 use crate::{
     cost::{self, ALL, OFF, Variant},
     faults::{self, Disturbance, Disturbed},
+    floor,
     load::Kind,
     python,
     report::{Memory, Summary},
@@ -43,12 +44,15 @@ pub fn run(
     if environment.is_none() {
         skipped.push("Python: there is no environment for it (make bench says why)".to_owned());
     }
-    let mut cached = cost::measure(&agents.iter().chain(&python).collect::<Vec<_>>(), Kind::Cached, rounds)?;
+    let floor = floor::start(REQUESTS)?;
+    let variants: Vec<_> = agents.iter().chain([&floor]).chain(&python).collect();
+    let mut cached = cost::measure(&variants, Kind::Cached, rounds)?;
     for cost in &cached {
         progress(&format!("  {}: {:.1} µs", cost.name, cost.cpu_us.median));
     }
     let memory = agents.iter().chain(&python).map(memory).collect();
     let python = python.and_then(|_| cached.pop());
+    let floor = cached.pop();
 
     progress("CPU time of a full model call");
     let mut extremes: Vec<_> = agents.into_iter().filter(|agent| [OFF, ALL].contains(&agent.name)).collect();
@@ -71,7 +75,7 @@ pub fn run(
         }
     }
     let disturbed = faults::measure(&disturbed, rounds * DISTURBED_ROUNDS)?;
-    Ok(Summary { cached, full, python, scrape, memory, disturbed, skipped })
+    Ok(Summary { cached, full, floor, python, scrape, memory, disturbed, skipped })
 }
 
 fn memory(variant: &Variant) -> Memory {

@@ -1,5 +1,5 @@
 //! Settings: flags. What is not valid stops the start.
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use command_line::some_time;
@@ -33,6 +33,13 @@ pub enum Command {
         /// How long
         #[arg(long, default_value = "30m", value_parser = some_time)]
         time: Duration,
+    },
+    /// Serve what `run` compares with: a service that does nothing
+    #[command(hide = true)]
+    Floor {
+        /// Where
+        #[arg(long)]
+        address: SocketAddr,
     },
     /// How much it holds, and how what it takes grows. Exit code 2 where a bound is broken
     Capacity {
