@@ -60,11 +60,12 @@ fn every_runbook_link_opens(stack: &Stack) -> Result<(), String> {
 }
 
 /// Series that begin with what they count, each with the drill or trial that has it happen.
-const BEGIN_LATER: [(&str, &str); 5] = [
+const BEGIN_LATER: [(&str, &str); 6] = [
     ("agent_answer_accuracy_ratio", "drill LowAnswerAccuracy"),
     ("otelcol_receiver_failed_spans_total", "once a span came"),
     ("otelcol_receiver_refused_spans_total", "once a span came"),
     ("otelcol_exporter_send_failed_spans_total", "once a span could not be stored"),
+    ("otelcol_exporter_enqueue_failed_spans_total", "once a span finds no room in the queue to Kafka"),
     ("push_time_seconds", "drill LowAnswerAccuracy"),
 ];
 
