@@ -56,8 +56,9 @@ mod tests {
     #[test]
     fn it_answers_a_question() {
         let [address] = free_ports().unwrap();
-        thread::spawn(move || serve(address));
+        let server = thread::spawn(move || serve(address));
         let mut connection = loop {
+            assert!(!server.is_finished(), "it does not serve: {:?}", server.join());
             match Connection::to(address, Duration::from_secs(20)) {
                 Ok(connection) => break connection,
                 Err(_) => thread::sleep(Duration::from_millis(20)),

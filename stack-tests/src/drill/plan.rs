@@ -40,15 +40,15 @@ pub fn all() -> Vec<Phase> {
             vec![&COST, &SLOW, &TENANT, &ERRORS],
             vec![&CONNECTIONS],
             vec![&COMPLIANCE],
-            vec![&JAEGER],
             vec![&ACCURACY, &PUSHGATEWAY],
             vec![&GRAFANA],
             vec![&TARGET],
             vec![&SECOND],
             // They share Prometheus' configuration.
             vec![&RULE, &CONFIG, &MACHINE, &ELASTICSEARCH_DISK, &LOGSTASH_QUEUE],
-            // They write to Elasticsearch, and the last one keeps it from being written to.
-            vec![&AUDIT_GAP, &UNUSABLE, &RED, &UNSHIPPED, &ELASTICSEARCH_FULL],
+            // The first and the last have spans dropped. Those between write to Elasticsearch, and the last keeps it from being
+            // written to.
+            vec![&JAEGER, &AUDIT_GAP, &UNUSABLE, &RED, &UNSHIPPED, &ELASTICSEARCH_FULL],
             vec![&PROMETHEUS_FULL],
         ]),
         phase(vec![vec![&CRASHES]]),
