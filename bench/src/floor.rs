@@ -1,4 +1,4 @@
-//! What nobody can be below: a service of the agent's HTTP library that reads a question and answers always the same. What
+//! What no service of the agent's HTTP library can be below: one that reads a question and answers always the same. What
 //! it takes is the kernel's network and HTTP, none of the agent's work and none of its telemetry.
 use std::{env, io, net::SocketAddr, process::Command};
 

@@ -59,7 +59,7 @@ pub struct Summary {
     /// Requests that search the documents and ask a model that takes no time.
     pub full: Vec<Cost>,
     /// A service that does nothing, on the cached ones.
-    pub floor: Option<Cost>,
+    pub floor: Cost,
     /// The Python fixture on the cached ones, where it was there.
     pub python: Option<Cost>,
     /// Rendering the metrics.
@@ -80,7 +80,7 @@ impl Summary {
 
     /// The same in the CPU time of a service that does nothing, which depends less on the machine and its mood.
     pub fn added_of_floor(&self) -> f64 {
-        self.telemetry_added_cpu_us() / self.floor.as_ref().map_or(f64::NAN, |cost| cost.cpu_us.median)
+        self.telemetry_added_cpu_us() / self.floor.cpu_us.median
     }
 
     /// Cached answers a second by the clock on the wall, everything on relative to nothing, callers and agent on the same cores.
@@ -103,7 +103,7 @@ impl Summary {
 
     /// The same of the service that does nothing: the agent cannot have more.
     pub fn most_times_python(&self) -> Option<f64> {
-        Some(self.python.as_ref()?.cpu_us.median / self.floor.as_ref()?.cpu_us.median)
+        Some(self.python.as_ref()?.cpu_us.median / self.floor.cpu_us.median)
     }
 
     fn of(&self, name: &str) -> Option<&Cost> {
@@ -155,7 +155,7 @@ impl Summary {
         for cost in &self.cached {
             text.push_str(&row(cost));
         }
-        text.extend(self.floor.iter().chain(&self.python).map(row));
+        text.extend([&self.floor].into_iter().chain(&self.python).map(row));
         let _ = writeln!(
             text,
             "Kept with `{ALL}`: {:.2} of the answers a second, {:.2} by CPU time",

@@ -52,7 +52,7 @@ pub fn run(
     }
     let memory = agents.iter().chain(&python).map(memory).collect();
     let python = python.and_then(|_| cached.pop());
-    let floor = cached.pop();
+    let floor = cached.pop().ok_or("the empty service was not measured")?;
 
     progress("CPU time of a full model call");
     let mut extremes: Vec<_> = agents.into_iter().filter(|agent| [OFF, ALL].contains(&agent.name)).collect();

@@ -59,7 +59,7 @@ fn every_runbook_link_opens(stack: &Stack) -> Result<(), String> {
     Ok(())
 }
 
-/// Series that begin with what they count, each with the drill or trial that has it happen.
+/// Series that begin with what they count, each with the drill that has it happen, or with when that is.
 const BEGIN_LATER: [(&str, &str); 6] = [
     ("agent_answer_accuracy_ratio", "drill LowAnswerAccuracy"),
     ("otelcol_receiver_failed_spans_total", "once a span came"),
