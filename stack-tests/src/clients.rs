@@ -164,6 +164,15 @@ impl Stack {
         let answer = get(&format!("{}/api/v2/alerts", self.alertmanager))?;
         answer.as_array().cloned().ok_or(format!("alerts: {answer}"))
     }
+
+    /// The alerting rules of this name, as Prometheus has evaluated them.
+    pub fn alert_rules(&self, name: &str) -> Result<Vec<Value>, String> {
+        let answer = get(&format!("{}/api/v1/rules?type=alert&rule_name[]={name}", self.prometheus))?;
+        let groups = answer["data"]["groups"].as_array().ok_or(format!("rules: {answer}"))?;
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        // A Prometheus from before it had this filter answers with all.
+        Ok(rules.filter(|rule| rule["name"] == name).cloned().collect())
+    }
 }
 
 /// One span, reduced to what the trials look at.

@@ -106,10 +106,6 @@ impl<'d> Telling<'d> {
 
 /// How long the condition of the rule behind an alert must last until it fires, in seconds.
 fn lasts(drill: &Drill, expected: &Expected) -> Result<f64, String> {
-    let rules = drill.stack.get(&format!("{}/api/v1/rules?type=alert", drill.stack.prometheus))?;
-    let groups = rules["data"]["groups"].as_array().into_iter().flatten();
-    let mut rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
-    let rule =
-        rules.find(|rule| rule["name"] == expected.alert && rule["labels"]["severity"] == expected.severity);
-    rule.and_then(|rule| rule["duration"].as_f64()).ok_or(format!("no rule {}", expected.alert))
+    let rules = expected.rules(&drill.stack)?;
+    rules[0]["duration"].as_f64().ok_or(format!("{} has no duration", expected.alert))
 }

@@ -19,6 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use crate::stack::Stack;
 use scenarios::Changes;
 
@@ -55,6 +57,22 @@ pub struct Expected {
     pub within: Option<Duration>,
 }
 
+impl Expected {
+    /// Its rules, as Prometheus has evaluated them.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub(crate) fn rules(&self, stack: &Stack) -> Result<Vec<Value>, String> {
+        let mut rules = stack.alert_rules(self.alert)?;
+        rules.retain(|rule| rule["labels"]["severity"] == self.severity);
+        if rules.is_empty() {
+            Err(format!("no rule {} of severity {}", self.alert, self.severity))
+        } else {
+            Ok(rules)
+        }
+    }
+}
+
 /// A scenario, and the alerts that are followed: all of its own, or the one that was named.
 pub struct Run {
     /// What is broken.
@@ -85,11 +103,8 @@ pub struct Drill {
 impl Drill {
     /// A drill of `stack`, which `ended` breaks off. Finds out how fast its rules run.
     pub fn of(stack: Stack, ended: Arc<AtomicBool>) -> Result<Self, String> {
-        let rules = stack.get(&format!("{}/api/v1/rules?type=alert", stack.prometheus))?;
-        let groups = rules["data"]["groups"].as_array().into_iter().flatten();
-        let mut rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
-        let known =
-            rules.find(|rule| rule["name"] == "HighErrorRate").ok_or("no rule HighErrorRate there")?;
+        let known = stack.alert_rules("HighErrorRate")?;
+        let known = known.first().ok_or("no rule HighErrorRate there")?;
         let seconds = known["duration"].as_f64().filter(|seconds| *seconds > 0.0);
         let factor = (300.0 / seconds.ok_or("HighErrorRate fires at once: unknown rules")?).round() as u32;
         Ok(Self { stack, factor, until_told: false, ended, timeline: Mutex::new(Timeline::start()) })
@@ -111,11 +126,8 @@ impl Drill {
             }
             _ if scenario.changes == Changes::Limits => {
                 let there = |expected: &&Expected| {
-                    let any = format!(
-                        "ALERTS{{alertname=\"{}\", severity=\"{}\"}}",
-                        expected.alert, expected.severity
-                    );
-                    self.stack.promql(&any).is_ok_and(|series| !series.is_empty())
+                    let states = inbox::states(&self.stack, expected);
+                    states.is_ok_and(|states| states.iter().any(|state| state != "inactive"))
                 };
                 let real = scenario.alerts.iter().find(there)?;
                 Some(format!("{} is there already: this machine gives reason", real.alert))
@@ -316,8 +328,8 @@ impl Drill {
     }
 
     pub(crate) fn is_quiet(&self, expected: &Expected) -> Result<(), String> {
-        let firing = self.stack.promql(&inbox::firing(expected))?;
-        if firing.is_empty() { Ok(()) } else { Err(format!("{} fires already", expected.alert)) }
+        let fires = inbox::fires(&self.stack, expected)?;
+        if fires { Err(format!("{} fires already", expected.alert)) } else { Ok(()) }
     }
 }
 
