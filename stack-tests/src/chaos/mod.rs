@@ -226,9 +226,8 @@ impl<'d> Chaos<'d> {
     fn promise(&self, kind: Kind, part: &Part) -> Promise {
         let unseen = matches!(part.service, "example-agent" | "prometheus");
         let starts = part.service == "prometheus" && kind == Kind::Kill;
-        // What is to be kept may be lost with whoever keeps it, and on the way there.
-        let keeps_traces = matches!(part.service, "jaeger" | "elasticsearch");
-        let spans = keeps_traces || part.role == Role::Serves && kind != Kind::Pause;
+        // With Jaeger its queue for Elasticsearch is lost, and what is on the way to it.
+        let spans = part.service == "jaeger" || part.role == Role::Serves && kind != Kind::Pause;
         Promise {
             role: part.role,
             unseen,
