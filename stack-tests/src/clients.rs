@@ -165,13 +165,24 @@ impl Stack {
         answer.as_array().cloned().ok_or(format!("alerts: {answer}"))
     }
 
-    /// The alerting rules of this name, as Prometheus has evaluated them.
-    pub fn alert_rules(&self, name: &str) -> Result<Vec<Value>, String> {
-        let answer = get(&format!("{}/api/v1/rules?type=alert&rule_name[]={name}", self.prometheus))?;
+    /// Rules as Prometheus has evaluated them, each with the `interval` of its group: all, or those that are left by parameters
+    /// such as `type=alert`.
+    pub fn rules(&self, parameters: &str) -> Result<Vec<Value>, String> {
+        let answer = get(&format!("{}/api/v1/rules?{parameters}", self.prometheus))?;
         let groups = answer["data"]["groups"].as_array().ok_or(format!("rules: {answer}"))?;
-        let rules = groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
-        // A Prometheus from before it had this filter answers with all.
-        Ok(rules.filter(|rule| rule["name"] == name).cloned().collect())
+        let of = |group: &Value| {
+            let mut rules = group["rules"].as_array().cloned().unwrap_or_default();
+            for rule in &mut rules {
+                rule["interval"] = group["interval"].clone();
+            }
+            rules
+        };
+        Ok(groups.iter().flat_map(of).collect())
+    }
+
+    /// The alerting rules of this name.
+    pub fn alert_rules(&self, name: &str) -> Result<Vec<Value>, String> {
+        self.rules(&format!("type=alert&rule_name[]={name}"))
     }
 }
 

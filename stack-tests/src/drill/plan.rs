@@ -46,8 +46,8 @@ pub fn all() -> Vec<Phase> {
             vec![&SECOND],
             // They share Prometheus' configuration.
             vec![&RULE, &CONFIG, &MACHINE, &ELASTICSEARCH_DISK, &LOGSTASH_QUEUE],
-            // All but the first write to Elasticsearch, and the last keeps it from being written to; what Jaeger would have
-            // stored meanwhile would end with it.
+            // All but the first write to Elasticsearch, and the last keeps it from being written to: a Jaeger that is stopped
+            // meanwhile loses what waits in it.
             vec![&JAEGER, &AUDIT_GAP, &UNUSABLE, &RED, &UNSHIPPED, &ELASTICSEARCH_FULL],
             vec![&PROMETHEUS_FULL],
         ]),

@@ -14,24 +14,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("alerts::every_metric_that_a_rule_reads_is_there", &[], every_metric_is_there),
 ];
 
-fn rules(stack: &Stack) -> Result<Vec<Value>, String> {
-    let answer =
-        reqwest::blocking::get(format!("{}/api/v1/rules", stack.prometheus)).map_err(|e| e.to_string())?;
-    let body: Value = answer.json().map_err(|e| e.to_string())?;
-    let mut rules = Vec::new();
-    for group in body["data"]["groups"].as_array().into_iter().flatten() {
-        for rule in group["rules"].as_array().into_iter().flatten() {
-            let mut rule = rule.clone();
-            rule["interval"] = group["interval"].clone();
-            rules.push(rule);
-        }
-    }
-    Ok(rules)
-}
-
 fn rules_are_sound(stack: &Stack) -> Result<(), String> {
     until("every rule evaluated", 2 * SOON, || {
-        let rules = rules(stack)?;
+        let rules = stack.rules("")?;
         // What is evaluated hourly may not have been yet.
         let not_due = |rule: &Value| rule["health"] == "unknown" && rule["interval"].as_f64() > Some(60.0);
         let sick: Vec<_> = rules
@@ -48,7 +33,7 @@ fn rules_are_sound(stack: &Stack) -> Result<(), String> {
 
 /// The links stand in messages to people: they must open where this stack is.
 fn every_runbook_link_opens(stack: &Stack) -> Result<(), String> {
-    for rule in rules(stack)?.iter().filter(|rule| rule["type"] == "alerting") {
+    for rule in stack.rules("")?.iter().filter(|rule| rule["type"] == "alerting") {
         let name = rule["name"].as_str().unwrap_or_default();
         let page = format!("{}/user/{name}.md", stack.prometheus);
         let answer = reqwest::blocking::get(&page).map_err(|e| e.to_string())?;
@@ -77,7 +62,7 @@ fn every_metric_is_there(stack: &Stack) -> Result<(), String> {
     until("every metric", 2 * SOON, || {
         let names = stack.get(&format!("{}/api/v1/label/__name__/values", stack.prometheus))?;
         let known = |name: &str| names["data"].as_array().is_some_and(|all| all.iter().any(|n| n == name));
-        let rules = rules(stack)?;
+        let rules = stack.rules("")?;
         let recorded = |name: &str| rules.iter().any(|r| r["type"] == "recording" && r["name"] == name);
         let later = |name: &str| BEGIN_LATER.iter().any(|(known, _)| *known == name);
         let mut missing = Vec::new();
