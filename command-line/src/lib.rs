@@ -9,6 +9,8 @@ use clap::{
 };
 use reqwest::Url;
 
+pub mod http;
+
 /// The exit code for bad settings (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
 

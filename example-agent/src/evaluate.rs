@@ -1,7 +1,8 @@
 //! `example-agent evaluate`: a batch that asks a running agent questions with known answers, and pushes how many were right.
 use std::{fmt, time::Duration};
 
-use reqwest::{Client, Url, header};
+use command_line::http;
+use reqwest::{Url, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -83,13 +84,14 @@ pub struct Wrong {
 
 /// Asks the agent at this URL all questions, one after the other. The error, one line, is for an agent that is not there.
 pub async fn ask(api: &Url, golden: &Golden) -> Result<Accuracy, String> {
-    crate::tls::install();
-    let (http, url) = (Client::new(), format!("{}/v1/query", api.as_str().trim_end_matches('/')));
+    let client = http::client([api]).build().map_err(|e| http::cannot_build(&e))?;
+    let url = format!("{}/v1/query", api.as_str().trim_end_matches('/'));
     let mut wrong = Vec::new();
     for Question { query, keywords } in &golden.question {
         let body = json!({ "tenant_id": golden.tenant_id, "query": query });
-        let response = http.post(&url).json(&body).timeout(ANSWER_TIMEOUT).send().await;
-        let response = response.map_err(|e| format!("cannot ask {url}: {:?}", e.without_url()))?;
+        let response = client.post(&url).json(&body).timeout(ANSWER_TIMEOUT).send().await;
+        let response =
+            response.map_err(|e| format!("cannot ask {url}: {}", http::chain(&e.without_url())))?;
         let status = response.status();
         // Whatever is no answer is a wrong one.
         let body: Value = response.json().await.unwrap_or_default();
@@ -119,9 +121,11 @@ pub async fn push(gateway: &Url, job: &str, accuracy: &Accuracy) -> Result<(), S
          {ACCURACY} {}\n",
         accuracy.ratio()
     );
-    let request = Client::new().put(&url).header(header::CONTENT_TYPE, "text/plain; version=0.0.4");
+    let client = http::client([gateway]).build().map_err(|e| http::cannot_build(&e))?;
+    let request = client.put(&url).header(header::CONTENT_TYPE, "text/plain; version=0.0.4");
     let response = request.body(text).timeout(PUSH_TIMEOUT).send().await;
-    let response = response.map_err(|e| format!("cannot push to {url}: {:?}", e.without_url()))?;
+    let response =
+        response.map_err(|e| format!("cannot push to {url}: {}", http::chain(&e.without_url())))?;
     if response.status().is_success() {
         return Ok(());
     }

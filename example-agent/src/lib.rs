@@ -12,7 +12,6 @@ pub mod server;
 pub mod settings;
 pub mod telemetry;
 pub mod tenants;
-mod tls;
 
 use std::{sync::Arc, time::Duration};
 

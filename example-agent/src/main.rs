@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use command_line::{EXIT_USAGE, fail};
+use command_line::{EXIT_USAGE, fail, http};
 use example_agent::{
     App, evaluate, healthcheck,
     server::Server,
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 fn serve(settings: &Settings, runtime: &Runtime) {
     let telemetry = match Telemetry::start(settings) {
         Ok(telemetry) => telemetry,
-        Err(e) => fail::<Cli>(EXIT_FAILURE, &format!("cannot start telemetry: {e}")),
+        Err(e) => fail::<Cli>(EXIT_FAILURE, &format!("cannot start telemetry: {}", http::chain(&*e))),
     };
     log_panics();
     let stop = |code, message: &str| -> ! { fail::<Cli>(code, message) };

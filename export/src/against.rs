@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use command_line::http;
 use reqwest::{Url, blocking::Client};
 use serde_json::Value;
 use stack_tests::dashboards;
@@ -146,11 +147,11 @@ impl Report {
 /// # Errors
 /// That it does not answer, or not as a Prometheus does.
 pub fn ask(server: &Url, needs: &Needs) -> Result<Report, String> {
-    let mut client = Client::builder().timeout(PATIENCE);
+    let mut client = http::blocking_client([server]).timeout(PATIENCE);
     if matches!(server.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
         client = client.no_proxy();
     }
-    let client = client.build().map_err(|e| e.to_string())?;
+    let client = client.build().map_err(|e| http::cannot_build(&e))?;
     let base = server.as_str().trim_end_matches('/');
     let since =
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(LATELY).as_secs();

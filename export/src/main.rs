@@ -7,8 +7,6 @@ use export::{Failure, settings::Cli};
 
 fn main() -> ExitCode {
     let cli = command_line::parse::<Cli>();
-    // Nobody else in this process talks TLS before this.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     match export::run(&cli, &mut io::stdout().lock()) {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(Failure::Usage(why)) => command_line::fail::<Cli>(EXIT_USAGE, &why),

@@ -1,6 +1,7 @@
 //! Sends one question and tells what came of it.
 use std::{fmt, sync::Arc, time::Duration};
 
+use command_line::http;
 use rand::RngExt as _;
 use reqwest::{Client, Response, Url, redirect::Policy};
 use serde::Deserialize;
@@ -78,7 +79,7 @@ impl Agent {
         let mut query_url = url.clone();
         query_url.set_path(&format!("{}/v1/query", url.path().trim_end_matches('/')));
         // No proxy and no redirect: the agent is meant, and nobody else.
-        let mut client = Client::builder()
+        let mut client = http::client([url])
             .user_agent(concat!("load-test/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .redirect(Policy::none())
@@ -87,7 +88,7 @@ impl Agent {
         if !any_host {
             client = client.dns_resolver(Arc::new(Near));
         }
-        let client = client.build().map_err(|e| Error::Failed(format!("cannot make an HTTP client: {e}")))?;
+        let client = client.build().map_err(|e| Error::Failed(http::cannot_build(&e)))?;
         Ok(Self { client, query_url })
     }
 

@@ -14,8 +14,6 @@ const EXIT_BROKEN: u8 = 2;
 
 fn main() -> ExitCode {
     let command = command_line::parse::<Cli>().command;
-    // An error only says that there is one already. Clients need one even for plain HTTP.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread is enough for some thousand requests a second, and leaves the machine to what is looked at.
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -9,9 +9,10 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 /// How large one answer may be: a story of ten thousand long lines.
 const MAX_BYTES: usize = 64 << 20;
 
-/// A client that goes through no proxy: what is asked is on our own network.
-pub fn client() -> Result<Client, String> {
-    Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(|e| format!("cannot make a client: {e}"))
+/// Returns a client for these addresses that uses no proxy: all of them are on the stack's own network.
+pub fn client<'a>(addresses: impl IntoIterator<Item = &'a Url>) -> Result<Client, String> {
+    let client = command_line::http::client(addresses).timeout(TIMEOUT).no_proxy();
+    client.build().map_err(|e| command_line::http::cannot_build(&e))
 }
 
 /// The answer's body, if it was 2xx. The error is one line that names the address.

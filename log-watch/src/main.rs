@@ -10,8 +10,6 @@ use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     let command = command_line::parse::<Cli>().command;
-    // An error only says that there is one already. Clients need one even for plain HTTP.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = Runtime::new().map_err(|e| format!("cannot start the runtime: {e}")).and_then(|runtime| {
         runtime.block_on(async {
             match command {

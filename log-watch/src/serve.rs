@@ -93,7 +93,9 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(settings: &'a Serve) -> Result<Self, String> {
-        let client = http::client()?;
+        let client = http::client(
+            settings.agent_urls.iter().chain(&settings.logstash_url).chain([&settings.elasticsearch.url]),
+        )?;
         let report = Report::new();
         report.shipping(settings.shipping == Switch::On);
         Ok(Self {

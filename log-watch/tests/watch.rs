@@ -119,7 +119,7 @@ fn password() -> tempfile::NamedTempFile {
 }
 
 fn cli(arguments: &[&str]) -> Command {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    command_line::http::install_cryptography();
     Cli::try_parse_from([&["log-watch"], arguments].concat()).unwrap().command
 }
 

@@ -1,7 +1,8 @@
 //! The health check for images that have no curl.
 use std::time::Duration;
 
-use reqwest::{Client, Url};
+use command_line::http;
+use reqwest::Url;
 use tokio::runtime;
 
 /// How long the answer may take.
@@ -18,17 +19,9 @@ pub fn run(url: Url) -> Result<(), String> {
 
 async fn check(url: Url) -> Result<(), String> {
     // No proxy: what is asked is in the same container.
-    let client = Client::builder()
-        .timeout(TIMEOUT)
-        .no_proxy()
-        .build()
-        .map_err(|e| format!("cannot make a client: {e}"))?;
+    let client =
+        http::client([&url]).timeout(TIMEOUT).no_proxy().build().map_err(|e| http::cannot_build(&e))?;
     let response = client.get(url.clone()).send().await;
-    let status = response.map_err(|e| format!("{url} does not answer: {}", cause(&e)))?.status();
+    let status = response.map_err(|e| format!("no answer: {}", http::chain(&e)))?.status();
     if status.is_success() { Ok(()) } else { Err(format!("{url} answers {status}")) }
-}
-
-/// The innermost cause: the outer ones only repeat the URL.
-fn cause(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), cause)
 }

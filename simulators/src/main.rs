@@ -16,8 +16,6 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let command = command_line::parse::<Cli>().command;
-    // An error only says that there is one already. Clients need one even for plain HTTP.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match command {
         Command::Healthcheck { url } => healthcheck::run(url),
         Command::Llm(settings) => run_llm(&settings),

@@ -4,6 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use command_line::http;
 use opentelemetry_http::HeaderInjector;
 use reqwest::{StatusCode, Url, header};
 use serde::Deserialize;
@@ -170,20 +171,12 @@ struct ReportedUsage {
 impl LlmClient {
     /// A client as the settings say. Connects to nothing yet. The error is one line.
     pub fn new(settings: &Settings) -> Result<Self, String> {
-        crate::tls::install();
-        let mut http = reqwest::Client::builder()
+        let http = http::client([&settings.llm_base_url])
             .connect_timeout(CONNECT_TIMEOUT)
             // A provider that moves is a setting to change; the key goes nowhere else.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("example-agent/", env!("CARGO_PKG_VERSION")));
-        if let Some(certificates) = crate::tls::certificates(&settings.llm_base_url) {
-            http = http.tls_certs_only(certificates);
-        }
-        let http = http.build().map_err(|e| {
-            format!(
-                "AGENT_LLM_BASE_URL: no client for it (are the system's CA certificates installed?): {e:?}"
-            )
-        })?;
+        let http = http.build().map_err(|e| format!("AGENT_LLM_BASE_URL: {}", http::cannot_build(&e)))?;
         let url = format!("{}/chat/completions", settings.llm_base_url.as_str().trim_end_matches('/'));
         Ok(Self {
             http,

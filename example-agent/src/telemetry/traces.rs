@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use command_line::http;
 use opentelemetry::{Context, KeyValue, trace::Status};
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
@@ -57,12 +58,7 @@ pub fn provider(settings: &Settings, lost: Arc<AtomicU64>) -> Result<SdkTracerPr
 
 /// A client that blocks: the exporter runs on a plain thread.
 fn client(endpoint: &Url) -> reqwest::Result<reqwest::blocking::Client> {
-    crate::tls::install();
-    let mut client = reqwest::blocking::Client::builder().timeout(EXPORT_TIMEOUT);
-    if let Some(certificates) = crate::tls::certificates(endpoint) {
-        client = client.tls_certs_only(certificates);
-    }
-    client.build()
+    http::blocking_client([endpoint]).timeout(EXPORT_TIMEOUT).build()
 }
 
 /// Marks a span as failed: its status, `error.type`, and the error with its sources as an exception event.

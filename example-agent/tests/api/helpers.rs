@@ -55,7 +55,7 @@ pub(crate) async fn spawn_app(provider: &Provider, more: &[&str]) -> TestApp {
 
 /// Even plain HTTP wants the process to have chosen its cryptography, and a test may be the first here to ask.
 pub(crate) fn http_client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    command_line::http::install_cryptography();
     reqwest::Client::new()
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts one and waits until it answers. The error is what it has logged.
     pub(crate) fn start(program: &Path) -> Result<Self, String> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        command_line::http::install_cryptography();
         let folder = tempfile::tempdir().unwrap();
         let model = |name: &str, response: &str| {
             let provider =

@@ -27,7 +27,7 @@ impl Drop for Process {
 
 /// Prometheus takes the agent's OpenMetrics without an error, and has the trace of a request when asked.
 pub(crate) fn stores_exemplars(prometheus: &Path) -> Result<(), Failed> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    command_line::http::install_cryptography();
     let http = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     let (_agent, api, admin) = agent()?;
     // Nobody answers for the model: a failure, but a request with a trace.

@@ -30,7 +30,7 @@ const PARTS: [(&str, Option<&str>); 5] = [
 ];
 
 fn main() -> ExitCode {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    command_line::http::install_cryptography();
     let trials =
         [plain::trials(), renamed::trials(), refused::trials(), against::trials(), stranger::trials()];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()

@@ -39,7 +39,7 @@ pub async fn print(settings: &settings::Story) -> Result<(), String> {
 
 /// Gathers a story.
 pub async fn tell(settings: &settings::Story) -> Result<Story, String> {
-    let client = http::client()?;
+    let client = http::client([&settings.elasticsearch.url, &settings.jaeger_url])?;
     let elasticsearch = Elasticsearch::new(client.clone(), settings.elasticsearch.clone());
     let mut story = Story::default();
     find_lines(settings, &elasticsearch, &mut story).await;

@@ -2,13 +2,14 @@
 use std::time::Duration;
 
 use axum::http::HeaderMap;
+use command_line::http;
 use opentelemetry::{
     Context, KeyValue,
     propagation::TextMapPropagator as _,
     trace::{Link, SpanContext, SpanKind, TraceFlags, TraceId, Tracer as _, TracerProvider as _},
 };
 use opentelemetry_http::HeaderExtractor;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -106,13 +107,15 @@ impl Tracing {
         let mut builder = SdkTracerProvider::builder();
         if let Some(endpoint) = endpoint {
             let traces = format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'));
+            let client = http::blocking_client([endpoint]).timeout(EXPORT_TIMEOUT).build();
             let exporter = SpanExporter::builder()
                 .with_http()
+                .with_http_client(client.map_err(|e| http::cannot_build(&e))?)
                 .with_protocol(Protocol::HttpBinary)
                 .with_endpoint(&traces)
                 .with_timeout(EXPORT_TIMEOUT)
                 .build()
-                .map_err(|e| format!("cannot export spans to {traces}: {e}"))?;
+                .map_err(|e| format!("cannot export spans to {traces}: {}", http::chain(&e)))?;
             let batch = BatchConfigBuilder::default().with_scheduled_delay(EXPORT_DELAY).build();
             let batches = BatchSpanProcessor::builder(exporter).with_batch_config(batch).build();
             builder = builder.with_span_processor(KeepNotable(batches));

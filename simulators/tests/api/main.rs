@@ -44,6 +44,6 @@ fn slack_settings() -> Slack {
 
 fn client() -> Client {
     // A provider is needed even for plain HTTP; an error says that there is one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    command_line::http::install_cryptography();
     Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap()
 }
