@@ -25,7 +25,8 @@ passwords() { # FOLDER: the names of those that are in it
     [ ! -f "$path" ] || basename "$path"
   done
 }
-volumes() { docker compose --profile '*' config --volumes | sort; }
+# Without the copies of secrets: the service `secrets` makes them anew at each start.
+volumes() { docker compose --profile '*' config --volumes | grep -v '^secrets-' | sort; }
 exists() { docker volume inspect "${project}_$1" >/dev/null 2>&1; }
 # What was in it, by name: data of a newer version cannot be read by an older one.
 images() { docker compose --profile '*' config --images | sort -u; }
@@ -110,8 +111,7 @@ $differ"
   done
   mkdir -p "$secrets"
   passwords "$folder/secrets" | while read -r name; do
-    # As secrets.sh makes them: containers read them as users of their own.
-    install -m 644 "$folder/secrets/$name" "$secrets/$name"
+    install -m 600 "$folder/secrets/$name" "$secrets/$name"
   done
   umask 022
   exec "$here/up.sh"

@@ -75,14 +75,13 @@ check_clock() {
   fi
 }
 
-# Containers run as users of their own.
 check_secrets() {
   local folder path
   folder=$(setting SECRETS_DIR ./secrets)
   [ -d "$folder" ] || return 0
   while read -r path; do
-    problem "Containers cannot read $path: chmod 644 $path (the folder keeps other people out)."
-  done < <(find "$folder" -type f ! -perm -004 | sort)
+    problem "$path is a folder, made by an earlier docker compose in the place of a secret file: rmdir $path"
+  done < <(find "$folder" -mindepth 1 -type d | sort)
   while read -r path; do
     problem "$path is empty: remove it, and \`make secrets\` writes a new one."
   done < <(find "$folder" -type f -name '*elasticsearch_password' -size 0 | sort)

@@ -21,6 +21,9 @@ state() { # ready, denied, down or absent
 
 check_usable() {
   local version
+  case $(docker --version 2>&1) in
+    *[pP]odman*) die "docker is Podman here, which the kit is not tested with: install Docker Engine $MIN_ENGINE or newer, see $DOCS" ;;
+  esac
   version=$(docker version -f '{{.Server.Version}}')
   [ "${version%%.*}" -ge $MIN_ENGINE ] 2>/dev/null ||
     die "Docker Engine $version is too old, $MIN_ENGINE is the least: upgrade it, see $DOCS"

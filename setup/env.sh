@@ -9,10 +9,6 @@ outside=$PATH
 for name in DOCKER_HOST DOCKER_CONFIG COMPOSE_ENV_FILES COMPOSE_PROFILES COMPOSE_PROJECT_NAME; do
   if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
 done
-# So that `docker compose up` leaves Prometheus as `make up` has started it.
-if [ -z "$(setting PROMETHEUS_TARGETS_DIR '')" ] && [ -d "$(own_targets)" ]; then
-  printf 'export PROMETHEUS_TARGETS_DIR=%q\n' "$(own_targets)"
-fi
 # Only what lib.sh put in front, and only once, however often this is evaluated.
 added=${PATH%"$outside"}
 case $outside in

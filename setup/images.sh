@@ -110,6 +110,8 @@ record_missing() {
     printf '%s\t%s\n' "$name" "$reason"
     warn "Not to be had here: $name ($reason)"
   done >"$KIT_STATE/missing"
+  # Prometheus asks none of these.
+  printf 'ABSENT_SERVICES=%s\n' "$(cut -f 1 "$KIT_STATE/missing" | paste -sd , -)" >>"$KIT_STATE/images.env"
 }
 
 if [ -n "$substitutes" ]; then

@@ -20,6 +20,9 @@ die() {
   exit 1
 }
 
+case $KIT_ROOT in
+  *,* | *:*) die "The path $KIT_ROOT has a comma or a colon, which Docker takes for a separator: move this folder." ;;
+esac
 case $KIT_CACHE/ in
   "$KIT_ROOT"/*) die "AGENT_KIT_CACHE=$KIT_CACHE is inside the checkout: choose a folder outside of it." ;;
 esac
@@ -91,7 +94,7 @@ bounded() {
 setting() {
   local value=${!1:-}
   if [ -z "$value" ] && [ -f .env ]; then
-    value=$(sed -n "s/^[[:space:]]*$1=//p" .env | tail -n 1 |
+    value=$(sed -n "s/^[[:space:]]*\(export[[:space:]][[:space:]]*\)\{0,1\}$1=//p" .env | tail -n 1 |
       sed -e 's/[[:space:]]#.*$//' -e 's/[[:space:]]*$//' -e "s/^\"\(.*\)\"\$/\1/" -e "s/^'\(.*\)'\$/\1/")
   fi
   printf '%s' "${value:-$2}"
@@ -135,9 +138,6 @@ use_compose() {
 
 # own_state WHAT: where what belongs to one stack of several is kept.
 own_state() { printf '%s/%s/%s' "$KIT_STATE" "$1" "${COMPOSE_PROJECT_NAME:-agent-observability-kit}"; }
-
-# Where targets.sh puts what Prometheus asks: a folder for each stack.
-own_targets() { own_state targets; }
 
 PATH=$KIT_TOOLS:$PATH
 use_engine

@@ -89,14 +89,21 @@ check_disk() {
   fi
 }
 
+is_loopback() { case $1 in 127.* | ::1 | '[::1]' | localhost) ;; *) return 1 ;; esac }
+
 check_exposure() {
   local address password
+  address=$(setting ADMIN_BIND_ADDRESS 127.0.0.1)
+  if ! is_loopback "$address"; then
+    warn "Warning: ADMIN_BIND_ADDRESS=$address lets everybody who reaches this machine break the agent: its faults, log policy and simulators have no log-in."
+  fi
   address=$(setting BIND_ADDRESS 127.0.0.1)
-  case $address in 127.* | ::1 | '[::1]' | localhost) return ;; esac
+  if is_loopback "$address"; then return; fi
+  warn "Warning: BIND_ADDRESS=$address shows Prometheus, Alertmanager, Jaeger and the mailbox to everybody who reaches this machine: they have no log-in. See docs/security.md."
   password=$(setting SECRETS_DIR ./secrets)/grafana_admin_password
-  # The file is written, with the default, if it is not there.
-  if [ ! -e "$password" ] || [ "$(cat "$password")" = admin ]; then
-    problem "BIND_ADDRESS=$address would show Grafana with its default password: write one of your own into $password first."
+  # Earlier versions of the kit wrote this default.
+  if [ -e "$password" ] && [ "$(cat "$password")" = admin ]; then
+    problem "BIND_ADDRESS=$address would show Grafana with the password admin: write one of your own into $password first."
   fi
 }
 

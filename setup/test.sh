@@ -90,7 +90,8 @@ check() {
   step "elasticsearch setup" elasticsearch/tests/setup.sh
   step "logstash start" logstash/tests/start.sh
   step "preflight" setup/tests/preflight.sh
-  step "targets" setup/tests/targets.sh
+  step "prometheus start" prometheus/tests/start.sh
+  step "secrets" setup/tests/secrets.sh
   step "changed files" setup/tests/changed.sh
   step "doctor" setup/tests/doctor.sh
   step "upgrade" setup/tests/upgrade.sh

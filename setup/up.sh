@@ -59,17 +59,10 @@ explain() {
 # Its progress is for eyes; in a log only what goes wrong is of use.
 [ -t 1 ] || export COMPOSE_PROGRESS=quiet
 services=$(startable)
-# shellcheck source=targets.sh
-. "$here/targets.sh"
-# shellcheck disable=SC2086 # a list of words
-choose_targets $services
-# Who runs here decides what is expected: without Logstash lines stop at the file, without Kibana there is no link to it.
+# What runs here decides what is expected: without Logstash lines stop at the file, without Kibana there is no link to it.
 has() { grep -qx -- "$1" <<<"$services"; }
 if [ -z "$(setting LOG_SHIPPING '')" ] && ! has logstash; then export LOG_SHIPPING=off; fi
-if [ -z "$(setting KIBANA_LINK '')" ] && has kibana; then
-  KIBANA_LINK=http://$(setting PUBLIC_HOST localhost):$(setting KIBANA_PORT 5601)
-  export KIBANA_LINK
-fi
+if [ -z "$(setting KIBANA_LINK '')" ] && ! has kibana; then export KIBANA_LINK=; fi
 # shellcheck source=changed.sh
 . "$here/changed.sh"
 changed=$(changed_services "$stamp")
@@ -81,11 +74,11 @@ if [ -n "$changed" ]; then
 fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
 # shellcheck disable=SC2086 # a list of words
-docker compose up --detach --wait --wait-timeout 420 --remove-orphans $services || explain
+docker compose up --detach --wait --wait-timeout 1500 --remove-orphans $services || explain
 # Those that do one thing and end: Compose counts them as up once they run.
 for service in $services; do
   case $service in
-    *-setup) [ "$(docker wait "$(docker compose ps --all --quiet "$service")")" = 0 ] || explain ;;
+    secrets | *-setup) [ "$(docker wait "$(docker compose ps --all --quiet "$service")")" = 0 ] || explain ;;
   esac
 done
 
@@ -101,7 +94,7 @@ address() {
 
 say "All healthy"
 echo
-address grafana 3000 "Grafana: user admin, the password is in $(setting SECRETS_DIR ./secrets)/grafana_admin_password"
+address grafana 3000 "Grafana: user admin, password $(cat "$(setting SECRETS_DIR ./secrets)/grafana_admin_password")"
 address example-agent 8080 "the agent's API"
 address example-agent 8000 "the agent's metrics and health"
 address prometheus 9090 "Prometheus"

@@ -5,16 +5,16 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 scratch=$(cd "$(mktemp -d)" && pwd -P)
 trap 'rm -rf "$scratch"' EXIT
 kit=$scratch/kit
-mkdir -p "$kit/setup" "$kit/secrets" "$kit/prometheus/rules" "$kit/grafana/dashboards" "$kit/docs/runbooks" "$kit/.kit/targets/mine" \
+mkdir -p "$kit/setup" "$kit/secrets" "$kit/prometheus/rules" "$kit/grafana/dashboards" "$kit/docs/runbooks" "$kit/prometheus/targets" \
   "$scratch/host" "$scratch/bin"
-cp "$here/../lib.sh" "$here/../changed.sh" "$kit/setup/"
+cp "$here/../lib.sh" "$here/../changed.sh" "$here/../write-secrets.sh" "$kit/setup/"
 # Three services run; the last one has mounted what is not ours.
 cat >"$scratch/bin/docker" <<END
 #!/bin/sh
 case "\$*" in
   'compose ps '*) printf 'prometheus 1\nalertmanager 2\nnode-exporter 3\n' ;;
-  *' 1') printf '%s\n' "$kit/prometheus/rules" "$kit/docs/runbooks" "$kit/.kit/targets/mine" "$kit/grafana/dashboards" ;;
-  *' 2') printf '%s\n' "$kit/secrets/slack_webhook_url" "$kit/gone" '' ;;
+  *' 1') printf '%s\n' "$kit/prometheus/rules" "$kit/docs/runbooks" "$kit/prometheus/targets" "$kit/grafana/dashboards" ;;
+  *' 2') printf '%s\n' "$kit/gone" '' ;;
   *' 3') printf '%s\n' "$scratch/host" ;;
 esac
 END
@@ -35,7 +35,7 @@ new() { touch -t 202601020000 "$@"; }
 . "$here/expect.sh"
 
 rule=$kit/prometheus/rules/agent.yml secret=$kit/secrets/slack_webhook_url
-unwatched=("$kit/docs/runbooks/A.md" "$kit/.kit/targets/mine/a.yml" "$kit/grafana/dashboards/a.json" "$scratch/host/a")
+unwatched=("$kit/docs/runbooks/A.md" "$kit/prometheus/targets/a.yml" "$kit/grafana/dashboards/a.json" "$scratch/host/a")
 new "$rule" "$secret" "${unwatched[@]}"
 expect "nobody was started before" "$(changed)" ""
 old "$rule" "$secret" "$kit/prometheus/rules"

@@ -94,8 +94,8 @@ expect "Grafana's volume keeps another" "$(doctor STUB_RUNS=grafana STUB_RUNNING
 : >"$scratch/secrets/jaeger_elasticsearch_password"
 expect "an empty password" "$(doctor)" "*jaeger_elasticsearch_password is empty*ends with 1"
 rm "$scratch/secrets/jaeger_elasticsearch_password"
-chmod 600 "$scratch/secrets/reader_password"
-expect "a secret that no container can read" "$(doctor)" "Containers cannot read *reader_password: chmod 644*ends with 1"
-chmod 644 "$scratch/secrets/reader_password"
+mkdir "$scratch/secrets/llm_api_key"
+expect "a folder in the place of a secret" "$(doctor)" "*llm_api_key is a folder, made by an earlier docker compose*ends with 1"
+rmdir "$scratch/secrets/llm_api_key"
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

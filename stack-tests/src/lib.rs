@@ -18,6 +18,7 @@ pub mod ports;
 pub mod programs;
 pub mod promql;
 pub mod scale;
+pub mod secrets;
 pub mod stack;
 pub mod tools;
 pub mod trials;

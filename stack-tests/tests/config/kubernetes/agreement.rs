@@ -8,7 +8,7 @@ use std::{
 
 use regex::Regex;
 use serde_json::Value;
-use stack_tests::yaml;
+use stack_tests::{secrets, yaml};
 
 use super::{
     cluster::{containers, find},
@@ -18,17 +18,19 @@ use crate::read;
 
 /// Settings of the agent that may differ from Compose's: what they name is beside it there, and elsewhere in a cluster; and the
 /// folder of lines is smaller here, and as short-lived as its pod.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 9] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "AGENT_LINK_GRAFANA",
     "AGENT_LINK_JAEGER",
+    "AGENT_LINK_KIBANA",
     "AGENT_LINK_PROMETHEUS",
     "AGENT_LOG_FILES",
     "AGENT_LOG_MAX_BYTES",
+    "AGENT_PRICES_FILE",
+    "AGENT_TENANTS_FILE",
 ];
 /// Settings that only Kubernetes has: `base/settings.env` says why.
-const ONLY_HERE: [&str; 4] =
-    ["AGENT_SHUTDOWN_TIMEOUT", "AGENT_TENANTS_FILE", "AGENT_PRICES_FILE", "AGENT_COMPLIANCE_FILE"];
+const ONLY_HERE: [&str; 2] = ["AGENT_SHUTDOWN_TIMEOUT", "AGENT_COMPLIANCE_FILE"];
 /// What is the same in both, by the names of Compose's services.
 const SERVICES: [&str; 3] = ["example-agent", "simulators-llm", "load"];
 
@@ -42,19 +44,24 @@ pub(super) fn differences(repository: &Path, objects: &[Value]) -> Result<Vec<St
         let here = find(objects, "Deployment", service).ok_or(format!("no Deployment {service}"))?;
         let there = &compose["services"][service];
         differences
-            .extend(workload(here, there, &user).into_iter().map(|what| format!("{}: {what}", name(here))));
+            .extend(workload(here, there, &user, &secrets::read_by(repository, service)?).into_iter().map(|what| format!("{}: {what}", name(here))));
     }
     differences.extend(settings(repository, objects, &compose["services"]["example-agent"]["environment"])?);
     differences.extend(drain(objects)?);
     Ok(differences)
 }
 
-/// `${NAME:-default}` as its default.
+/// Replaces each `${NAME:-default}` by its default, and each `${NAME:+value}` by nothing, as Compose does where no variable is set.
 fn defaults(text: &str) -> String {
-    let variable = Regex::new(r"\$\{[A-Z_]+(?::-([^}]*)|-)\}").expect("a constant pattern");
-    variable
-        .replace_all(text, |found: &regex::Captures| found.get(1).map_or("", |d| d.as_str()).to_owned())
-        .into()
+    let innermost = Regex::new(r"\$\{[A-Z0-9_]+:?([-+])([^{}]*)\}").expect("a constant pattern");
+    let mut text = text.to_owned();
+    while innermost.is_match(&text) {
+        let replaced = innermost.replace_all(&text, |found: &regex::Captures| {
+            if &found[1] == "-" { found[2].to_owned() } else { String::new() }
+        });
+        text = replaced.into_owned();
+    }
+    text
 }
 
 /// The user of the kit's own images.
@@ -66,7 +73,12 @@ fn user(repository: &Path) -> Result<(String, String), String> {
     Ok((user.to_owned(), group.to_owned()))
 }
 
-fn workload(here: &Value, there: &Value, (user, group): &(String, String)) -> Vec<String> {
+fn workload(
+    here: &Value,
+    there: &Value,
+    (user, group): &(String, String),
+    secrets: &[String],
+) -> Vec<String> {
     let pod = &here["spec"]["template"]["spec"];
     let Some(container) = containers(here).last() else { return vec!["no container".into()] };
     let mut differences = Vec::new();
@@ -98,12 +110,12 @@ fn workload(here: &Value, there: &Value, (user, group): &(String, String)) -> Ve
     // Folders of state and of secrets are where they are there.
     let mounts: Vec<_> =
         list(container, "volumeMounts").iter().filter_map(|m| m["mountPath"].as_str()).collect();
-    let volumes = list(there, "volumes").iter().filter_map(|volume| volume.as_str()?.split(':').nth(1));
-    let secrets = list(there, "secrets").iter().map(|_| "/run/secrets");
-    for path in volumes.chain(secrets).filter(|path| !mounts.contains(path)) {
+    let named = |volume: &&str| volume.starts_with(|first: char| first.is_ascii_lowercase());
+    let volumes = list(there, "volumes").iter().filter_map(Value::as_str).filter(named);
+    for path in volumes.filter_map(|volume| volume.split(':').nth(1)).filter(|path| !mounts.contains(path)) {
         differences.push(format!("nothing is mounted at {path}, as Compose does"));
     }
-    for secret in list(there, "secrets") {
+    for secret in secrets {
         let mut items = list(pod, "volumes").iter().flat_map(|volume| list(&volume["secret"], "items"));
         if !items.any(|item| item["path"] == *secret) {
             differences.push(format!("no Secret gives the file {secret}"));
