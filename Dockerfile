@@ -24,6 +24,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cd target/release && install -D -t /out example-agent simulators load-test scale-durations log-watch
 
 FROM ${RUNTIME_IMAGE} AS runtime
+# For providers and collectors behind https: debian:*-slim has no CA certificates, the build image has.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 # A fixed number, not a name: Kubernetes' runAsNonRoot can check it, and the log volume's files keep one owner.
 # The log folder is made here because a named volume takes the owner of the folder it covers.
 RUN install -d -o 10001 -g 10001 -m 0755 /var/log/agent

@@ -3,6 +3,7 @@
 //! Needs promtool and amtool. Without them their trials are listed as ignored; with `CI=true` they fail instead.
 
 mod alertmanager;
+mod compose;
 mod dashboards;
 mod documents;
 mod elasticsearch;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         prometheus::trials(repository, &promtool),
         ordinary::trials(repository, &promtool),
         alertmanager::trials(repository, &amtool),
+        compose::trials(repository),
         runbooks::trials(repository, &promtool),
         dashboards::trials(repository),
         documents::trials(repository),

@@ -43,8 +43,11 @@ pub(super) fn differences(repository: &Path, objects: &[Value]) -> Result<Vec<St
     for service in SERVICES {
         let here = find(objects, "Deployment", service).ok_or(format!("no Deployment {service}"))?;
         let there = &compose["services"][service];
-        differences
-            .extend(workload(here, there, &user, &secrets::read_by(repository, service)?).into_iter().map(|what| format!("{}: {what}", name(here))));
+        differences.extend(
+            workload(here, there, &user, &secrets::read_by(repository, service)?)
+                .into_iter()
+                .map(|what| format!("{}: {what}", name(here))),
+        );
     }
     differences.extend(settings(repository, objects, &compose["services"]["example-agent"]["environment"])?);
     differences.extend(drain(objects)?);
@@ -56,9 +59,13 @@ fn defaults(text: &str) -> String {
     let innermost = Regex::new(r"\$\{[A-Z0-9_]+:?([-+])([^{}]*)\}").expect("a constant pattern");
     let mut text = text.to_owned();
     while innermost.is_match(&text) {
-        let replaced = innermost.replace_all(&text, |found: &regex::Captures| {
-            if &found[1] == "-" { found[2].to_owned() } else { String::new() }
-        });
+        let replaced =
+            innermost.replace_all(
+                &text,
+                |found: &regex::Captures| {
+                    if &found[1] == "-" { found[2].to_owned() } else { String::new() }
+                },
+            );
         text = replaced.into_owned();
     }
     text
