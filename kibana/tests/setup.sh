@@ -52,7 +52,8 @@ check "an object that is refused" 1 "missing_references" \
   STUB_IMPORT='{"successCount":1,"success":false,"errors":[{"id":"agent-logs","error":{"type":"missing_references"}}]}' ./setup.sh
 check "an object that is missing" 1 "not all" STUB_IMPORT='{"successCount":1,"success":true}' ./setup.sh
 check "a wrong password" 1 "is not that of elastic" STUB_STATUS=401 STUB_IMPORT="$good" ./setup.sh
-check "a Kibana that does not get ready" 1 "not available within 1 s" STUB_LEVEL=critical SETUP_TIMEOUT=1 STUB_IMPORT="$good" ./setup.sh
+check "a plugin that is not available yet" 0 "$count saved objects" STUB_LEVEL=degraded STUB_IMPORT="$good" ./setup.sh
+check "a Kibana that does not get ready" 1 "not available within 1 s" STUB_LEVEL=critical STUB_STATUS=503 SETUP_TIMEOUT=1 STUB_IMPORT="$good" ./setup.sh
 check "no password" 1 "is missing or empty" PASSWORD_FILE=/no/such/file STUB_IMPORT="$good" ./setup.sh
 
 check "no secrets: says which" 64 "kibana_elasticsearch_password" KIBANA_START="$scratch/bin/kibana" ./start.sh
