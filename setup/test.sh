@@ -91,6 +91,7 @@ check() {
   step "logstash start" logstash/tests/start.sh
   step "preflight" setup/tests/preflight.sh
   step "prometheus start" prometheus/tests/start.sh
+  step "settings" setup/tests/settings.sh
   step "secrets" setup/tests/secrets.sh
   step "changed files" setup/tests/changed.sh
   step "doctor" setup/tests/doctor.sh
