@@ -1,6 +1,6 @@
 //! The versions of images: where they are pinned, and moving one of them on.
 
-use std::{fs, path::Path};
+use std::{fmt, fs, path::Path};
 
 use regex::Regex;
 
@@ -49,14 +49,9 @@ pub fn of_checkout(repository: &Path) -> Result<Vec<Pin>, String> {
     fs::read_to_string(&path).map(|text| of_compose(&text)).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// The files that name an image with its tag. Kubernetes' follow by what [`crate::kubernetes`] writes.
-const FILES: [&str; 3] = ["docker-compose.yml", ".env.example", "Dockerfile"];
-/// The stand-in for Elasticsearch must be of its version: each file, and what stands before the version in it and after.
-const STAND_IN: [(&str, &str, &str); 3] = [
-    ("images/elasticsearch/Dockerfile", "ARG ELASTICSEARCH_VERSION=", "\n"),
-    ("images/elasticsearch/plugin/plugin-descriptor.properties", "elasticsearch.version=", "\n"),
-    ("images/README.md", "`elasticsearch:", "-maven`"),
-];
+/// The files that name an image with its tag. Kubernetes' follow by what [`crate::kubernetes`] writes. A stand-in (`images/`) keeps its
+/// own version: package registries do not have every one.
+const FILES: [&str; 4] = ["docker-compose.yml", ".env.example", "Dockerfile", "images/official.toml"];
 /// Whose images speak to each other in one version only, and what they are called together.
 const TOGETHER: (&str, &str) = ("docker.elastic.co/", "elastic");
 
@@ -105,10 +100,10 @@ pub fn plan(pins: &[Pin], image: &str, version: &str, renovate: &str) -> Result<
         if new <= old {
             return Err(format!("{version} is not newer than {}", pin.image()));
         }
-        if let Some((below, why)) = limit(renovate, &pin.repository)
-            && new[0] >= below
+        if let Some((allowed, why)) = limit(renovate, &pin.repository)
+            && !allowed.holds(&new)
         {
-            return Err(format!("{} must stay below {below} (renovate.json): {why}", pin.repository));
+            return Err(format!("{} must be {allowed} (renovate.json): {why}", pin.repository));
         }
         let numbers: Vec<_> = new.iter().map(u64::to_string).collect();
         Ok(Bump { pin: pin.clone(), tag: format!("{prefix}{}{suffix}", numbers.join(".")) })
@@ -124,14 +119,40 @@ fn version_of(tag: &str) -> Option<(&str, Vec<u64>, &str)> {
     Some((&tag[..tag.len() - unprefixed.len()], numbers.collect::<Option<_>>()?, &unprefixed[end..]))
 }
 
-/// The major version that an image must not reach, and why.
-fn limit(renovate: &str, repository: &str) -> Option<(u64, String)> {
+/// Which versions `renovate.json` allows: `<13` or `<=2.20.0`.
+struct Allowed {
+    inclusive: bool,
+    numbers: Vec<u64>,
+}
+
+impl Allowed {
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_prefix('<')?;
+        let (inclusive, version) = text.strip_prefix('=').map_or((false, text), |version| (true, version));
+        let numbers = version.split('.').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        Some(Self { inclusive, numbers })
+    }
+
+    fn holds(&self, version: &[u64]) -> bool {
+        version < self.numbers.as_slice() || (self.inclusive && version == self.numbers)
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.numbers.iter().map(u64::to_string).collect();
+        write!(f, "{} {}", if self.inclusive { "at most" } else { "below" }, numbers.join("."))
+    }
+}
+
+/// Which versions an image may have, and why.
+fn limit(renovate: &str, repository: &str) -> Option<(Allowed, String)> {
     let config: serde_json::Value = serde_json::from_str(renovate).ok()?;
     config["packageRules"].as_array()?.iter().find_map(|rule| {
         let names = rule["matchPackageNames"].as_array()?;
-        let below = rule["allowedVersions"].as_str()?.strip_prefix('<')?.parse().ok()?;
+        let allowed = Allowed::parse(rule["allowedVersions"].as_str()?)?;
         let why = rule["description"].as_str().unwrap_or_default().to_owned();
-        names.iter().any(|name| name == repository).then_some((below, why))
+        names.iter().any(|name| name == repository).then_some((allowed, why))
     })
 }
 
@@ -158,12 +179,6 @@ pub fn apply(repository: &Path, bumps: &[Bump]) -> Result<Vec<&'static str>, Str
             })
         })?;
     }
-    for Bump { pin, tag } in bumps.iter().filter(|bump| bump.pin.variable == "ELASTICSEARCH_IMAGE") {
-        for (file, before, after) in STAND_IN {
-            let with = |version: &str| format!("{before}{version}{after}");
-            edit(file, &|text| text.replace(&with(&pin.tag), &with(tag)))?;
-        }
-    }
     Ok(changed)
 }
 
@@ -175,10 +190,12 @@ mod tests {
         image: &e ${ELASTICSEARCH_IMAGE:-docker.elastic.co/elasticsearch/elasticsearch:9.5.3}\n\
         image: ${KIBANA_IMAGE:-docker.elastic.co/kibana/kibana:9.5.3}\n\
         image: ${GRAFANA_IMAGE:-grafana/grafana:12.4.10}\n\
+        image: ${JAEGER_IMAGE:-jaegertracing/jaeger:2.13.0}\n\
         RUST_IMAGE: ${RUST_IMAGE:-rust:1.95.0-slim-bookworm}\n\
         RUNTIME_IMAGE: ${RUNTIME_IMAGE:-debian:bookworm-slim}\n";
     const RENOVATE: &str = r#"{ "packageRules": [ { "matchPackageNames": ["docker.elastic.co/**"] },
-        { "description": "13 loses data sources.", "matchPackageNames": ["grafana/grafana"], "allowedVersions": "<13" } ] }"#;
+        { "description": "13 loses data sources.", "matchPackageNames": ["grafana/grafana"], "allowedVersions": "<13" },
+        { "description": "2.21 drops an API.", "matchPackageNames": ["jaegertracing/jaeger"], "allowedVersions": "<=2.20.0" } ] }"#;
 
     fn tags(image: &str, version: &str) -> Result<Vec<String>, String> {
         let bumps = plan(&of_compose(COMPOSE), image, version, RENOVATE)?;
@@ -189,6 +206,7 @@ mod tests {
     fn a_newer_version_keeps_the_tags_form_and_takes_along_what_belongs_to_it() {
         assert_eq!(tags("prometheus", "3.14.0").unwrap(), ["prom/prometheus:v3.14.0"]);
         assert_eq!(tags("prometheus", "v3.13.10").unwrap(), ["prom/prometheus:v3.13.10"]);
+        assert_eq!(tags("jaeger", "2.20.0").unwrap(), ["jaegertracing/jaeger:2.20.0"]);
         assert_eq!(tags("rust", "1.96.0").unwrap(), ["rust:1.96.0-slim-bookworm"]);
         let elastic =
             ["docker.elastic.co/elasticsearch/elasticsearch:9.6.0", "docker.elastic.co/kibana/kibana:9.6.0"];
@@ -208,7 +226,10 @@ mod tests {
             ("prometheus", "3.14.0-rc.0", "no version of 3 numbers"),
             ("prometheus", "latest", "no version of 3 numbers"),
             ("runtime", "13.0.0", "pinned by name"),
-            ("grafana", "13.0.1", "13 loses data sources"),
+            ("grafana", "13.0.1", "must be below 13 (renovate.json): 13 loses data sources"),
+            ("jaeger", "2.20.1", "must be at most 2.20.0 (renovate.json): 2.21 drops an API"),
+            ("jaeger", "2.21.0", "2.21 drops an API"),
+            ("jaeger", "3.0.0", "2.21 drops an API"),
         ] {
             let error = tags(image, version).unwrap_err();
             assert!(error.contains(said) && !error.contains('\n'), "{image} {version}: {error}");
