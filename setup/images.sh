@@ -64,10 +64,34 @@ answers() {
 
 variable_of() { printf '%s_IMAGE' "$1" | tr 'a-z-' 'A-Z_'; }
 
+# What each image takes when it is unpacked, by images/official.toml; half a gigabyte for one that is not in it.
+size_of() { # NAME
+  awk -v image="[image.$1]" '/^\[/ { mine = $0 == image } mine && $1 == "size_mb" { size = $3 } END { print size ? size : 500 }' images/official.toml
+}
+# The compiler's cache and the images of our own programs, as seen after a first build.
+OWN_MB=3000
+
+# Before the first pull, because an engine whose disk is full takes down whatever else runs there.
+check_room() {
+  local name image root free need=0 names=
+  while read -r name image; do
+    if present "$image" || standin_exists "$name"; then continue; fi
+    need=$((need + $(size_of "$name"))) names="$names $name"
+  done <<<"$list"
+  present agent-kit/example-agent:dev || need=$((need + OWN_MB))
+  root=$(docker info -f '{{.DockerRootDir}}')
+  # In Docker Desktop's virtual machine, or behind a remote DOCKER_HOST, the folder is not here to be looked at.
+  free=$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print int($4 / 1024) }') || return 0
+  if [ -n "$free" ] && [ "$free" -lt "$need" ]; then
+    die "$root has $free MiB free, and about $need are needed, for$names and the kit's own programs: make room (docker system prune), move Docker's data-root, or leave logs out: make setup COMPOSE_PROFILES=infra"
+  fi
+}
+
 mkdir -p "$KIT_STATE" "$KIT_CACHE/logs"
 answering='' silent='' pulls='' substitutes=''
 # Small images first: the first of each registry is its test.
 list=$(wanted | sort -u | awk '$1 == "pushgateway" { print; next } { rest = rest $0 "\n" } END { printf "%s", rest }')
+check_room
 while read -r name image; do
   if [ "$mode" = pull ]; then
     present "$image" || pulls="$pulls $name"
@@ -82,12 +106,27 @@ while read -r name image; do
   fi
 done <<<"$list"
 
-if [ -n "$pulls" ]; then
-  images=$(for name in $pulls; do awk -v name="$name" '$1 == name { print $2 }' <<<"$list"; done | sort -u)
-  for image in $images; do
-    step "pull-${image//[^a-zA-Z0-9.-]/-}" "Pulling $image" docker pull "$image"
+image_of() { awk -v name="$1" '$1 == name { print $2; exit }' <<<"$list"; } # NAME
+
+# One tag that cannot be had (a registry that limits pulls, a platform without the image) leaves the others of use.
+failed=''
+pull_all() {
+  local name image pull
+  for name in $pulls; do
+    image=$(image_of "$name")
+    present "$image" && continue
+    pull=pull-${image//[^a-zA-Z0-9.-]/-}
+    if ! step "$pull" "Pulling $image" docker pull "$image"; then
+      warn "Cannot be pulled: $image (for $name): $(tail -n 1 "$(log_of "$pull")")"
+      failed="$failed $name"
+    fi
   done
-fi
+}
+pull_all
+# What was not pulled after all is built, where that is allowed and possible.
+builds=$substitutes
+if [ "$mode" != pull ] && on_debian && can_be_root; then builds="$builds$failed"; fi
+substitutes="$substitutes$failed"
 
 # What overrides Compose's defaults: the stand-ins that exist by now.
 record_images() {
@@ -106,7 +145,8 @@ record_missing() {
   for name in $substitutes; do
     standin_exists "$name" && continue
     reason='no registry answers, and no package registry has it'
-    if recipe_of "$name" >/dev/null; then reason="building it failed, see $(log_of "$name")"; fi
+    case " $failed " in *" $name "*) reason="$(image_of "$name") cannot be pulled" ;; esac
+    case " $builds " in *" $name "*) if recipe_of "$name" >/dev/null; then reason="building it failed, see $(log_of "$name")"; fi ;; esac
     printf '%s\t%s\n' "$name" "$reason"
     warn "Not to be had here: $name ($reason)"
   done >"$KIT_STATE/missing"
@@ -114,10 +154,10 @@ record_missing() {
   printf 'ABSENT_SERVICES=%s\n' "$(cut -f 1 "$KIT_STATE/missing" | paste -sd , -)" >>"$KIT_STATE/images.env"
 }
 
-if [ -n "$substitutes" ]; then
-  say "Not from a registry:$substitutes"
+if [ -n "$builds" ]; then
+  say "Not from a registry:$builds"
   # shellcheck disable=SC2086 # a list of words
-  build_standins $substitutes
+  build_standins $builds
 fi
 record_images
 step own "Building the agent, the simulators and the load test" docker compose --profile '*' build

@@ -89,6 +89,7 @@ check() {
   step "jaeger start" jaeger/tests/start.sh
   step "elasticsearch setup" elasticsearch/tests/setup.sh
   step "logstash start" logstash/tests/start.sh
+  step "images" setup/tests/images.sh
   step "preflight" setup/tests/preflight.sh
   step "prometheus start" prometheus/tests/start.sh
   step "settings" setup/tests/settings.sh
