@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# build.sh SUITE [MIRROR]: a small Debian as a tar stream on stdout: minbase with CA certificates and a static busybox.
-# Stands in for debian:*-slim under the kit's own programs, and is what every other image here is made from.
-# Needs mmdebstrap and root.
+# build.sh runtime|build SUITE [MIRROR]: a small Debian as a tar stream on stdout. `runtime` stands in for debian:*-slim under the
+# kit's own programs: the same packages, and so no certificates. `build` is what the other images here are made in: with a static
+# busybox, time zones, and the authorities that this machine trusts. Needs mmdebstrap and root.
 set -euo pipefail
-suite=$1
-mirror=${2:-}
+kind=$1
+suite=$2
+mirror=${3:-}
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -14,13 +15,19 @@ apt-config dump --no-empty Acquire | grep -E '::(Proxy|Check-Valid-Until)( |::)'
 
 # So do the authorities this machine trusts: builds inside reach their registries through the same gateways.
 authorities=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
-hooks=()
-if [ -s "$authorities" ]; then
+hooks=() packages=()
+if [ "$kind" = runtime ]; then
+  # /bin is a link, as there; with the package that makes it one in bookworm, all of Perl would come along.
+  if [ "$suite" = bookworm ]; then hooks=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr); fi
+else
+  packages=("--include=ca-certificates,busybox-static,tzdata")
+fi
+if [ "$kind" = build ] && [ -s "$authorities" ]; then
   cp "$authorities" "$scratch/ca-certificates.crt"
   hooks=("--customize-hook=copy-in $scratch/ca-certificates.crt /etc/ssl/certs")
 fi
 
-mmdebstrap --quiet --variant=minbase --include=ca-certificates,busybox-static \
+mmdebstrap --quiet --variant=minbase ${packages[@]+"${packages[@]}"} \
   --aptopt="$scratch/apt.conf" --aptopt='Acquire::Retries "3"' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \

@@ -9,6 +9,7 @@ mod documents;
 mod elasticsearch;
 mod kibana;
 mod kubernetes;
+mod official;
 mod ordinary;
 mod prometheus;
 mod rules;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         elasticsearch::trials(repository),
         kibana::trials(repository),
         kubernetes::trials(repository, &promtool, &amtool),
+        official::trials(repository),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
