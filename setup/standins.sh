@@ -57,6 +57,14 @@ base_of() {
   awk -v image="[image.$1]" '/^\[/ { mine = $0 == image } mine && $1 == "base" { gsub(/"/, "", $3); print $3; exit }' images/official.toml
 }
 
+# listed_folders NAME: likewise PATH UID GID MODE for each folder that somebody can write.
+listed_folders() {
+  awk -v image="image.$1" -v base="base.$(base_of "$1")" '
+    /^\[/ { section = substr($0, 2, length($0) - 2); next }
+    /path = "/ && (section == image || section == base)' images/official.toml |
+    grep -o 'path = "[^"*]*", owner = "[0-9]*:[0-9]*", mode = "[0-7]*"' | sed 's/[a-z]* = "\([^"]*\)",*/\1/g' | tr ':' ' '
+}
+
 # official_context NAME: a folder with what images/root/root.sh needs.
 official_context() {
   local folder=$KIT_STATE/official/$1
@@ -65,6 +73,7 @@ official_context() {
   cp images/root/root.sh "$folder/"
   listed "$1" >"$folder/programs"
   listed_users "$1" >"$folder/users"
+  listed_folders "$1" >"$folder/folders"
   echo "$folder"
 }
 
@@ -73,7 +82,7 @@ checksum_of() { # FOLDER TARGET
     echo "$KIT_SUITE $2"
     find "images/$1" -type f | LC_ALL=C sort | xargs cat
     if from_maven "$1"; then find images/maven -type f | LC_ALL=C sort | xargs cat; fi
-    if from_official "$1"; then cat images/root/root.sh && listed "$2" && listed_users "$2"; fi
+    if from_official "$1"; then cat images/root/root.sh && listed "$2" && listed_users "$2" && listed_folders "$2"; fi
     # What the compiler links runs in the runtime image.
     if [ "$1" = rust ]; then cat images/debian/build.sh && runtime_suite; fi
   } | cksum | tr ' ' -

@@ -172,8 +172,8 @@ stack() {
 eval "$(setup/env.sh)"
 # It takes minutes, and an Elasticsearch besides the Logstash.
 [ "$scope" != all ] || export LOGSTASH_ACCOUNTING=1
-# Two of each and three Elasticsearch nodes, in containers of their own.
-if [ "$scope" = all ] && docker info >/dev/null 2>&1; then export SCALING_IN_CONTAINERS=1; fi
+# Two of each and three Elasticsearch nodes, in containers of their own; and what each image holds, against images/official.toml.
+if [ "$scope" = all ] && docker info >/dev/null 2>&1; then export SCALING_IN_CONTAINERS=1 IMAGES_AS_LISTED=1; fi
 # Requests that are made up are the same each time, so that a failure is this tree's: FUZZ_SEED=2 make test has others.
 export FUZZ_SEED=${FUZZ_SEED:-1}
 export PROPTEST_RNG_SEED=$FUZZ_SEED

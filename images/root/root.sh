@@ -1,6 +1,6 @@
 #!/bin/bash
-# root.sh ROOT [SOURCE:TARGET…]: a file system with the programs that an official image holds, and no other. `programs` and
-# `users` beside it are that image's, from official.toml. Programs come from the stage that this runs in, with the libraries they
+# root.sh ROOT [SOURCE:TARGET…]: a file system with the programs that an official image holds, and no other. `programs`,
+# `users` and `folders` beside it are that image's, from official.toml. Programs come from the stage that this runs in, with the libraries they
 # need: of busybox where the list has that, else the real ones. Each SOURCE is a program or a folder of its own.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,10 +21,8 @@ put() { # SOURCE TARGET
   while IFS= read -r file; do copied+=("$file"); done < <(find "$1" -follow -type f \( -perm -0100 -o -name '*.so*' \))
 }
 
-mkdir -p "$root"/{bin,dev,etc/ssl/certs,home,lib,lib64,proc,root,sys,usr/bin,usr/sbin,var/tmp}
+mkdir -p "$root"/{bin,dev,etc/ssl/certs,home,lib,lib64,proc,root,sys,usr/bin,usr/sbin}
 chmod 0700 "$root/root"
-chmod 1777 "$root/var/tmp"
-install -d -m 1777 "$root/tmp"
 applets=' '
 if grep -qx /bin/busybox "$here/programs"; then
   cp "$(command -v busybox)" "$root/bin/busybox"
@@ -77,3 +75,8 @@ echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
 cat /usr/share/ca-certificates/mozilla/*.crt >"$root/etc/ssl/certs/ca-certificates.crt"
 mkdir -p "$root/usr/share"
 cp -R /usr/share/zoneinfo "$root/usr/share/"
+while read -r path user group mode; do
+  mkdir -p "$root$path"
+  chown "$user:$group" "$root$path"
+  chmod "$mode" "$root$path"
+done <"$here/folders"

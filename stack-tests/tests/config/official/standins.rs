@@ -20,7 +20,8 @@ use crate::{ensure, trial};
 
 pub(crate) fn trials(repository: &'static Path) -> Vec<Trial> {
     let Ok(official) = Official::of_checkout(repository) else { return Vec::new() };
-    let engine = docker(&["version", "--format", "{{.Server.Version}}"]).is_ok();
+    let wanted = std::env::var_os("IMAGES_AS_LISTED").is_some();
+    let engine = wanted && docker(&["version", "--format", "{{.Server.Version}}"]).is_ok();
     official
         .images()
         .into_iter()
@@ -29,7 +30,7 @@ pub(crate) fn trials(repository: &'static Path) -> Vec<Trial> {
             let image = image_of(repository, &holds);
             if !engine {
                 return trial(name, || Ok(()))
-                    .with_kind("no container engine answers")
+                    .with_kind(if wanted { "no container engine answers" } else { "make test looks at images" })
                     .with_ignored_flag(true);
             }
             match docker(&["image", "inspect", "--format", "{{json .Config}}", &image]) {
