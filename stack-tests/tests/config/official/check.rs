@@ -100,7 +100,7 @@ impl Check<'_> {
     fn fault(&mut self, place: &str, what: &str) {
         let mut line = format!("{place}: {}, image {}: {what}", self.container.name, self.holds.image);
         if !self.holds.inferred.is_empty() {
-            line = format!("{line} (images/official.toml; what is inferred there: {})", self.holds.inferred);
+            line.push_str(" (part of what images/official.toml says of it is inferred)");
         }
         if !self.faults.contains(&line) {
             self.faults.push(line);
@@ -133,7 +133,7 @@ impl Check<'_> {
             let mut rest =
                 words[1..].iter().filter(|word| !matches!(word.as_str(), "-e" | "-u" | "-eu" | "--"));
             match rest.next().map(String::as_str) {
-                Some("-c") | Some("-ec") | Some("-euc") => {
+                Some("-c" | "-ec" | "-euc") => {
                     if let Some(script) = rest.next() {
                         let place = self.container.at(script
                             .lines()
@@ -251,7 +251,7 @@ impl Check<'_> {
             return;
         }
         if let Some(secret) = path.strip_prefix("/run/secrets/")
-            && !self.container.file.starts_with("deploy/kubernetes")
+            && self.container.mount_of(path).is_none()
         {
             if !self.container.secrets.iter().any(|name| name == secret) {
                 self.fault(place, &format!("the container is not given the secret {secret}"));

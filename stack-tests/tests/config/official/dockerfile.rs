@@ -26,13 +26,8 @@ pub(crate) fn stage(repository: &Path, official: &Official, target: &str) -> Res
                 let from = arguments.iter().fold(from.to_owned(), |from, (argument, default)| {
                     from.replace(&format!("${{{argument}}}"), default)
                 });
-                name = words
-                    .iter()
-                    .skip_while(|word| !word.eq_ignore_ascii_case("as"))
-                    .nth(1)
-                    .copied()
-                    .unwrap_or("")
-                    .to_owned();
+                let called = words.iter().skip_while(|word| !word.eq_ignore_ascii_case("as")).nth(1);
+                name = called.map_or_else(String::new, |called| (*called).to_owned());
                 let base = match stages.get(&from) {
                     Some(stage) => Ok(stage.clone()),
                     None if from == "scratch" => Ok(Holds::default()),
@@ -40,10 +35,8 @@ pub(crate) fn stage(repository: &Path, official: &Official, target: &str) -> Res
                 };
                 match base {
                     Ok(holds) => {
-                        drop(stages.insert(
-                            name.clone(),
-                            Holds { image: format!("the Dockerfile's {name}"), ..holds },
-                        ))
+                        let image = format!("the Dockerfile's {name}");
+                        stages.insert(name.clone(), Holds { image, ..holds });
                     }
                     Err(why) if name == target => return Err(why),
                     Err(_) => {}

@@ -200,10 +200,13 @@ impl Reader<'_> {
 
     fn compound(&mut self, compound: &CompoundCommand) -> Result<(), String> {
         match compound {
-            CompoundCommand::Arithmetic(arithmetic) => self.arithmetic(&arithmetic.expr.value),
+            CompoundCommand::Arithmetic(arithmetic) => {
+                self.arithmetic(&arithmetic.expr.value);
+                Ok(())
+            }
             CompoundCommand::ArithmeticForClause(clause) => {
                 for part in [&clause.initializer, &clause.condition, &clause.updater].into_iter().flatten() {
-                    self.arithmetic(&part.value)?;
+                    self.arithmetic(&part.value);
                 }
                 self.list(&clause.body.list)
             }
@@ -274,7 +277,7 @@ impl Reader<'_> {
             }
         }
         self.line = line;
-        if !words.is_empty() { self.ran(words) } else { Ok(()) }
+        if words.is_empty() { Ok(()) } else { self.ran(words) }
     }
 
     /// A command with its arguments.
@@ -282,7 +285,6 @@ impl Reader<'_> {
         let name = words[0].as_str();
         let argument = |n: usize| words.get(n).filter(|word| !word.is_empty()).cloned();
         match name {
-            "" => {}
             "." | "source" => {
                 let file = argument(1).into_iter();
                 self.facts.sourced.extend(file.map(|what| At { line: self.line, what }));
@@ -360,7 +362,7 @@ impl Reader<'_> {
                     let file = At { line: self.line, what };
                     match kind {
                         IoFileRedirectKind::Read | IoFileRedirectKind::DuplicateInput => {
-                            self.facts.reads.push(file)
+                            self.facts.reads.push(file);
                         }
                         _ => self.facts.writes.push(file),
                     }
@@ -442,19 +444,18 @@ impl Reader<'_> {
                 None
             }
             WordPiece::ArithmeticExpression(expression) => {
-                self.arithmetic(&expression.value)?;
+                self.arithmetic(&expression.value);
                 None
             }
             WordPiece::ParameterExpansion(expansion) => self.parameter(expansion)?,
         })
     }
 
-    fn arithmetic(&mut self, expression: &str) -> Result<(), String> {
+    fn arithmetic(&mut self, expression: &str) {
         let names = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         for name in names.filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')) {
             self.look(name, false);
         }
-        Ok(())
     }
 
     fn look(&mut self, name: &str, has_default: bool) -> Option<String> {

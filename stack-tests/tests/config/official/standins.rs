@@ -30,7 +30,11 @@ pub(crate) fn trials(repository: &'static Path) -> Vec<Trial> {
             let image = image_of(repository, &holds);
             if !engine {
                 return trial(name, || Ok(()))
-                    .with_kind(if wanted { "no container engine answers" } else { "make test looks at images" })
+                    .with_kind(if wanted {
+                        "no container engine answers"
+                    } else {
+                        "make test looks at images"
+                    })
                     .with_ignored_flag(true);
             }
             match docker(&["image", "inspect", "--format", "{{json .Config}}", &image]) {
@@ -97,8 +101,8 @@ fn files_of(image: &str) -> Result<BTreeMap<String, File>, String> {
 }
 
 /// `drwxr-xr-x 0/0 0 2026-12-01 10:00 etc/`, and `… bin -> usr/bin`.
-fn file(line: &str) -> Option<(String, File)> {
-    let mut rest = line;
+fn file(listed: &str) -> Option<(String, File)> {
+    let mut rest = listed;
     let mut fields = Vec::new();
     for _ in 0..5 {
         let (field, more) = rest.trim_start().split_once(' ')?;
@@ -121,14 +125,14 @@ fn followed(files: &BTreeMap<String, File>, path: &str) -> String {
     for _ in 0..40 {
         let mut so_far = String::new();
         let mut next = None;
-        let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
-        for (n, part) in parts.iter().enumerate() {
+        let names: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
+        for (n, name) in names.iter().enumerate() {
             let folder = so_far.clone();
-            so_far = format!("{so_far}/{part}");
+            so_far = format!("{so_far}/{name}");
             if let Some(link) = files.get(&so_far).and_then(|file| file.link.as_ref()) {
                 let target = if link.starts_with('/') { link.clone() } else { format!("{folder}/{link}") };
                 next = Some(
-                    [vec![target], parts[n + 1..].iter().map(|p| (*p).to_owned()).collect()]
+                    [vec![target], names[n + 1..].iter().map(|p| (*p).to_owned()).collect()]
                         .concat()
                         .join("/"),
                 );
@@ -145,15 +149,15 @@ fn followed(files: &BTreeMap<String, File>, path: &str) -> String {
 
 /// Without `.` and `..`.
 fn plain(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.split('/') {
+        match name {
             "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
+            ".." => drop(names.pop()),
+            name => names.push(name),
         }
     }
-    format!("/{}", parts.join("/"))
+    format!("/{}", names.join("/"))
 }
 
 fn is_as_listed(repository: &Path, holds: &Holds, image: &str, config: &str) -> Result<(), String> {
