@@ -19,9 +19,6 @@ hooks=() packages=()
 if [ "$kind" = runtime ]; then
   # /bin is a link, as there; with the package that makes it one in bookworm, all of Perl would come along.
   if [ "$suite" = bookworm ]; then hooks=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr); fi
-  # Folders of a user of apt's, which makes them again.
-  # shellcheck disable=SC2016 # for mmdebstrap's shell
-  hooks+=('--customize-hook=rmdir "$1/var/lib/apt/lists/partial" "$1/var/cache/apt/archives/partial"')
 else
   packages=("--include=ca-certificates,busybox-static,tzdata")
 fi

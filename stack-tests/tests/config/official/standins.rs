@@ -13,7 +13,8 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use super::{
-    check, compose_files, containers,
+    check, compose_files,
+    containers::{self, Container, Source},
     list::{Folder, Holds, Official},
 };
 use crate::{ensure, trial};
@@ -166,8 +167,9 @@ fn is_as_listed(repository: &Path, holds: &Holds, image: &str, config: &str) -> 
     // What a registry gave may hold more than we need to know of.
     let stand_in = config["Labels"]["agent-kit.recipe"].is_string();
     let mut faults = settings(holds, &config, stand_in);
-    faults.extend(programs(repository, holds, &files, stand_in)?);
-    faults.extend(folders(holds, &files, stand_in));
+    let containers = containers_of(repository, holds)?;
+    faults.extend(programs(repository, holds, &containers, &files, stand_in));
+    faults.extend(folders(holds, &containers, &files, stand_in));
     if stand_in {
         faults.extend(users(image, holds)?);
         let certificates =
@@ -179,6 +181,17 @@ fn is_as_listed(repository: &Path, holds: &Holds, image: &str, config: &str) -> 
         }
     }
     ensure(faults.is_empty(), || format!("{image}, for {}:\n{}", holds.image, faults.join("\n")))
+}
+
+/// The containers that Compose or Kubernetes start from an image.
+fn containers_of(repository: &Path, holds: &Holds) -> Result<Vec<Container>, String> {
+    let official = Official::of_checkout(repository)?;
+    let mut all = containers::of_kubernetes(repository, "deploy/kubernetes")?;
+    for file in compose_files(repository) {
+        all.extend(containers::of_compose(repository, &file)?);
+    }
+    all.retain(|container| official.find(&container.image).is_ok_and(|found| found.name == holds.name));
+    Ok(all)
 }
 
 fn settings(holds: &Holds, config: &Value, stand_in: bool) -> Vec<String> {
@@ -221,9 +234,10 @@ fn settings(holds: &Holds, config: &Value, stand_in: bool) -> Vec<String> {
 fn programs(
     repository: &Path,
     holds: &Holds,
+    containers: &[Container],
     files: &BTreeMap<String, File>,
     stand_in: bool,
-) -> Result<Vec<String>, String> {
+) -> Vec<String> {
     let executable = |path: &str| {
         let path = followed(files, path);
         files
@@ -251,15 +265,8 @@ fn programs(
             }
         }
     }
-    let official = Official::of_checkout(repository)?;
-    let mut all = containers::of_kubernetes(repository, "deploy/kubernetes")?;
-    for file in compose_files(repository) {
-        all.extend(containers::of_compose(repository, &file)?);
-    }
     let mut needed: BTreeSet<String> = holds.entrypoint.first().cloned().into_iter().collect();
-    for container in
-        all.iter().filter(|c| official.find(&c.image).is_ok_and(|found| found.name == holds.name))
-    {
+    for container in containers {
         needed.extend(check::needs(repository, container, holds.clone()));
     }
     for program in needed {
@@ -274,11 +281,20 @@ fn programs(
             ));
         }
     }
-    Ok(faults)
+    faults
 }
 
-fn folders(holds: &Holds, files: &BTreeMap<String, File>, stand_in: bool) -> Vec<String> {
+fn folders(
+    holds: &Holds,
+    containers: &[Container],
+    files: &BTreeMap<String, File>,
+    stand_in: bool,
+) -> Vec<String> {
     let mut faults = Vec::new();
+    let covered = |path: &str| {
+        let mut mounts = containers.iter().flat_map(|container| &container.mounts);
+        mounts.any(|mount| mount.target == path && matches!(mount.source, Source::Volume(_)))
+    };
     let listed = |path: &str| {
         holds.writable.iter().find(|folder| match folder.path.strip_suffix("/*") {
             Some(above) => path.starts_with(&format!("{above}/")),
@@ -306,9 +322,10 @@ fn folders(holds: &Holds, files: &BTreeMap<String, File>, stand_in: bool) -> Vec
                 folder.owner,
                 folder.mode
             )),
-            // A stand-in may have fewer, unless a volume takes its owner.
-            None if stand_in && !holds.volumes.contains(&folder.path) => {}
-            None => faults.push(format!("it has no folder {}", folder.path)),
+            None if holds.volumes.contains(&folder.path) || covered(&folder.path) => {
+                faults.push(format!("it has no folder {}, whose owner a volume takes", folder.path));
+            }
+            None => {}
         }
     }
     faults
