@@ -73,13 +73,15 @@ if [ -n "$changed" ]; then
   docker compose restart $changed
 fi
 say "Starting $(wc -w <<<"$services" | tr -d ' ') services"
+# Those that do one thing and end are started after the others: `--wait` takes their end for a failure, even with exit code 0, if no
+# other service depends on it. Their dependencies are healthy by then.
+ending=$(grep -x -e secrets -e '.*-setup' <<<"$services" || :)
+# shellcheck disable=SC2046 # lists of words
+docker compose up --detach --wait --wait-timeout 1500 --remove-orphans $(grep -vx -e secrets -e '.*-setup' <<<"$services") || explain
 # shellcheck disable=SC2086 # a list of words
-docker compose up --detach --wait --wait-timeout 1500 --remove-orphans $services || explain
-# Those that do one thing and end: Compose counts them as up once they run.
-for service in $services; do
-  case $service in
-    secrets | *-setup) [ "$(docker wait "$(docker compose ps --all --quiet "$service")")" = 0 ] || explain ;;
-  esac
+docker compose up --detach $ending || explain
+for service in $ending; do
+  [ "$(docker wait "$(docker compose ps --all --quiet "$service")")" = 0 ] || explain
 done
 
 mv "$stamp.new" "$stamp"
