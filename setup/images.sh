@@ -68,7 +68,7 @@ variable_of() { printf '%s_IMAGE' "$1" | tr 'a-z-' 'A-Z_'; }
 size_of() { # NAME
   awk -v image="[image.$1]" '/^\[/ { mine = $0 == image } mine && $1 == "size_mb" { size = $3 } END { print size ? size : 500 }' images/official.toml
 }
-# The compiler's cache and the images of our own programs, as seen after a first build.
+# The compiler's cache and the images of our own programs: about what a first build takes.
 OWN_MB=3000
 
 # Before the first pull, because an engine whose disk is full takes down whatever else runs there.

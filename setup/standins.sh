@@ -113,9 +113,12 @@ build_debian() {
 }
 
 import_debian() { # runtime|build SUITE IMAGE
+  local part=${3%:*}:building
   as_root env SSL_CERT_FILE="${SSL_CERT_FILE:-}" images/debian/build.sh "$1" "$2" "$(debian_mirror)" |
     docker import --change "LABEL agent-kit.recipe=$(checksum_of debian "$2")" --change 'CMD ["bash"]' \
-      --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$3"
+      --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$part" || return 1
+  # Named only when it is whole: what is imported of a build that was broken off is an image too, and would be found by its label.
+  docker tag "$part" "$3" && docker rmi "$part" >/dev/null
 }
 
 # One image, tagged with the version that its package turned out to have.
