@@ -1,10 +1,15 @@
-# The kit's own programs. One build stage compiles all of them; each target is an image of its own.
+# The kit's own programs, an image for each target: what the services run, and `kit` with the user's verbs.
 # The base images are arguments so that a mirror, or a stand-in made from packages (images/), can take their place.
 ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
 ARG RUNTIME_IMAGE=debian:bookworm-slim
+# Programs of others that the verbs call: docker, promtool and amtool.
+ARG DOCKER_CLI_IMAGE=docker:28.5.2-cli
+ARG PROMETHEUS_IMAGE=prom/prometheus:v3.13.5
+ARG ALERTMANAGER_IMAGE=prom/alertmanager:v0.35.0
 
-FROM ${RUST_IMAGE} AS build
-WORKDIR /src
+FROM ${RUST_IMAGE} AS sources
+WORKDIR /context
+# Cargo wants the manifests of all members of the workspace, whichever it compiles.
 COPY Cargo.toml Cargo.lock ./
 COPY bench bench
 COPY command-line command-line
@@ -13,19 +18,35 @@ COPY docs docs
 COPY example-agent example-agent
 COPY examples examples
 COPY export export
+COPY kit kit
 COPY load-test load-test
 COPY log-watch log-watch
+COPY scale-durations scale-durations
 COPY simulators simulators
 COPY stack-tests stack-tests
-# The registry and the target folder outlive the build: a changed line costs one crate, not all of them.
+COPY --chmod=755 setup/compile.sh /usr/local/bin/compile
+
+FROM sources AS build
+ARG RUST_IMAGE TARGETARCH
+# The cache outlives the build: a changed line costs one crate, not all of them. It is used by one build at a time, and is another
+# for another processor or compiler.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin example-agent --bin simulators --bin load-test --bin scale-durations --bin log-watch \
-    && cd target/release && install -D -t /out example-agent simulators load-test scale-durations log-watch
+    --mount=type=cache,id=agent-kit-${TARGETARCH}-${RUST_IMAGE},target=/cache,sharing=locked \
+    compile release example-agent simulators load-test scale-durations log-watch
+
+FROM sources AS build-kit
+ARG RUST_IMAGE TARGETARCH
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=agent-kit-${TARGETARCH}-${RUST_IMAGE},target=/cache,sharing=locked \
+    compile verbs kit
+
+FROM ${DOCKER_CLI_IMAGE} AS docker-cli
+FROM ${PROMETHEUS_IMAGE} AS prometheus
+FROM ${ALERTMANAGER_IMAGE} AS alertmanager
 
 FROM ${RUNTIME_IMAGE} AS runtime
 # For providers and collectors behind https: debian:*-slim has no CA certificates, the build image has.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=sources /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 # A fixed number, not a name: Kubernetes' runAsNonRoot can check it, and the log volume's files keep one owner.
 # The log folder is made here because a named volume takes the owner of the folder it covers.
 RUN install -d -o 10001 -g 10001 -m 0755 /var/log/agent
@@ -50,3 +71,10 @@ FROM runtime AS log-watch
 COPY --from=build /out/log-watch /usr/local/bin/
 EXPOSE 9598
 ENTRYPOINT ["log-watch"]
+
+FROM runtime AS kit
+COPY --from=docker-cli /usr/local/bin/docker /usr/local/bin/
+COPY --from=prometheus /bin/promtool /usr/local/bin/
+COPY --from=alertmanager /bin/amtool /usr/local/bin/
+COPY --from=build-kit /out/kit /usr/local/bin/
+ENTRYPOINT ["kit"]

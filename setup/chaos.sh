@@ -5,8 +5,18 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
+# shellcheck source=kit.sh
+. "$here/kit.sh"
 
-command -v cargo >/dev/null 2>&1 || die "The fault suite needs Rust: https://rustup.rs, then again."
-# shellcheck source=stack.sh
-. "$here/stack.sh"
-exec cargo run --quiet --locked -p stack-tests --bin chaos -- --report "${CARGO_TARGET_DIR:-target}/chaos" "$@"
+report=${CARGO_TARGET_DIR:-$KIT_ROOT/target}/chaos
+if is_native; then
+  # shellcheck source=stack.sh
+  . "$here/stack.sh"
+  exec cargo run --quiet --locked -p kit -- chaos --report "$report" "$@"
+fi
+have_kit
+in_stack
+with_engine
+written "$KIT_STATE"
+written "$report"
+run_kit chaos --report "$report" "$@"

@@ -8,7 +8,7 @@ for part in prometheus alertmanager; do
   mkdir -p "$fast/new"
   # From the image: no Rust is needed on this machine.
   docker run --rm --network none --read-only --user "$(id -u):$(id -g)" --volume "$KIT_ROOT/$part:/in:ro" \
-    --volume "$fast/new:/out" --entrypoint scale-durations agent-kit/load-test:dev --factor 20 /in /out ||
+    --volume "$fast/new:/out" --entrypoint scale-durations "$(setting LOAD_TEST_IMAGE agent-kit/load-test:dev)" --factor 20 /in /out ||
     die "The fast rules could not be made from $part/."
   # Files that stay as they were keep their time: what runs with them is not restarted.
   if diff -r "$fast/new" "$fast/$part" >/dev/null 2>&1; then

@@ -16,21 +16,21 @@ case $mode in auto | pull | build) ;; *) die "AGENT_KIT_IMAGES=$mode: use auto, 
 
 # NAME REFERENCE for each image that we do not build ourselves, as Compose would take it without our overrides. NAME is
 # the service, of several with one image the first by name (NAME before NAME-2 and NAME-setup); for the base images of our own builds it is
-# `rust` and `runtime`, from the argument's name.
+# `rust`, `runtime` and `docker-cli`, from the argument's name. Of those of ours with a name from a setting nothing is built.
 wanted() {
   rm -f "$KIT_STATE/images.env"
   use_compose
-  docker compose config | awk '
+  docker compose --profile tools config | awk '
     /^services:/ { inside = 1; next }
     /^[^ ]/ { inside = 0 }
     !inside { next }
     /^  [^ ]/ { flush(); service = $1; sub(/:$/, "", service) }
-    /^    build:/ { own = 1 }
     /^    image:/ { image = $2 }
-    /^        [A-Z]+_IMAGE:/ { name = tolower($1); sub(/_image:$/, "", name); base[name] = $2 }
+    /^        [A-Z_]+_IMAGE:/ { name = tolower($1); sub(/_image:$/, "", name); gsub(/_/, "-", name); of[name] = $2 }
     function flush() {
-      if (service != "" && image != "" && !own && !seen[image]++) print service, image
-      service = image = ""; own = 0
+      if (image ~ /^agent-kit\/.*:dev$/) { for (name in of) base[name] = of[name] }
+      else if (service != "" && image != "" && !seen[image]++) print service, image
+      service = image = ""; split("", of)
     }
     END { flush(); for (name in base) print name, base[name] }'
 }
@@ -160,7 +160,8 @@ if [ -n "$builds" ]; then
   build_standins $builds
 fi
 record_images
-step own "Building the agent, the simulators and the load test" docker compose --profile '*' build
+# shellcheck disable=SC2046 # a list of words
+step own "Building the agent, the simulators and the load test" docker compose --profile '*' build $(own_services)
 finish_standins
 record_images
 record_missing

@@ -136,6 +136,15 @@ use_compose() {
   export COMPOSE_PROFILES=${COMPOSE_PROFILES-$(setting COMPOSE_PROFILES infra,logs)}
 }
 
+# own_services: those whose images are built from this checkout, and are not named by a setting: Compose's defaults end with :dev.
+# Not `kit`: the first verb that runs in it builds it.
+own_services() {
+  docker compose --profile '*' config | awk '
+    /^[^ ]/ { inside = $1 == "services:" }
+    inside && /^  [^ ]/ { service = $1; sub(/:$/, "", service) }
+    inside && /^    image: agent-kit\/.*:dev$/ && service != "kit" { print service }'
+}
+
 # own_state WHAT: where what belongs to one stack of several is kept.
 own_state() { printf '%s/%s/%s' "$KIT_STATE" "$1" "${COMPOSE_PROJECT_NAME:-agent-observability-kit}"; }
 

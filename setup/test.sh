@@ -94,6 +94,7 @@ check() {
   step "prometheus start" prometheus/tests/start.sh
   step "settings" setup/tests/settings.sh
   step "secrets" setup/tests/secrets.sh
+  step "verbs in containers" setup/tests/kit.sh
   step "changed files" setup/tests/changed.sh
   step "doctor" setup/tests/doctor.sh
   step "upgrade" setup/tests/upgrade.sh
@@ -135,8 +136,9 @@ skip_stack() { # WHY: each of its tests, by name
     skip "$name" "$1"
   done < <(
     cargo run --quiet --locked -p stack-tests -- --list 2>/dev/null | sed -n -e 's/^\[.*\] //' -e 's/: test$//p'
-    cargo run --quiet --locked -p stack-tests --bin drill -- list 2>/dev/null | awk '{ print "drill::" $1 }'
-    cargo run --quiet --locked -p stack-tests --bin chaos -- list --quick 2>/dev/null
+    cargo run --quiet --locked -p kit -- drill list 2>/dev/null | awk '{ print "drill::" $1 }'
+    cargo run --quiet --locked -p kit -- chaos list --quick 2>/dev/null
+    echo "verbs without Rust"
     echo "dashboards after the drills"
   )
 }
@@ -150,10 +152,11 @@ stack() {
   . setup/stack.sh
   if [ "$step_status" -eq 0 ]; then
     # First, while nothing has happened yet that alerts remember: a new stack with ordinary traffic tells nobody anything.
-    step "a calm hour" cargo run --quiet --locked -p stack-tests --bin drill -- calm --fast
+    step "a calm hour" setup/drill.sh calm --fast
     step "the stack under test" cargo run --quiet --locked -p stack-tests -- --skip backup::
     # Every other alert that can be brought about, from fault to Slack and mail and back: make drill SCENARIO=all FAST=1.
-    step "drills" cargo run --quiet --locked -p stack-tests --bin drill -- all --skip calm --fast
+    step "drills" setup/drill.sh all --skip calm --fast
+    step "verbs without Rust" setup/tests/verbs.sh
     step "dashboards after the drills" setup/panels.sh --last 1h --after-drills --patience 3m
     # What says most of the fault suite in its time; all of it is `make chaos`.
     step "faults under load" setup/chaos.sh --quick

@@ -33,7 +33,8 @@ if [ ! -f "$KIT_STATE/images.env" ] || ! images_present; then
   use_compose
 else
   # What was changed in our own programs since they were built; nothing to do takes a second.
-  step own "Building the agent, the simulators and the load test" docker compose --profile '*' build
+  # shellcheck disable=SC2046 # a list of words
+  step own "Building the agent, the simulators and the load test" docker compose --profile '*' build $(own_services)
 fi
 if [ "$(setting FAST '')" = 1 ]; then
   # shellcheck source=fast.sh

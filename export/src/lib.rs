@@ -23,8 +23,10 @@ use std::{
     fs,
     io::{self, Write},
     path::Path,
+    process::ExitCode,
 };
 
+use command_line::EXIT_USAGE;
 use thiserror::Error;
 
 use crate::{
@@ -74,6 +76,15 @@ impl Outcome {
             Self::Unsound => 1,
             Self::Lacking => 2,
         }
+    }
+}
+
+/// Exports, says on standard output what came of it or on standard error why nothing did, and gives back the exit code.
+pub fn main(cli: &Cli) -> ExitCode {
+    match run(cli, &mut io::stdout().lock()) {
+        Ok(outcome) => ExitCode::from(outcome.code()),
+        Err(Failure::Usage(why)) => command_line::fail::<Cli>(EXIT_USAGE, &why),
+        Err(Failure::Other(why)) => command_line::fail::<Cli>(1, &why),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use stack_tests::promql::{Token, tokens};
+use scale_durations::tokens::{Token, tokens};
 
 use crate::{
     edit::{Edit, View},

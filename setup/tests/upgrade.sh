@@ -47,9 +47,9 @@ one_line "unknown checks" "$(upgrade "$script" prometheus 3.99.0 all)" "*use che
 
 said=$(upgrade "$script" prometheus 3.99.0)
 expect "a newer version" "$said" "*checked: check*+++ b/*-*prom/prometheus:v3.*+*prom/prometheus:v3.99.0*All of it passes*git checkout -- .*ends with 0"
-expect "in Compose and in the list of settings" "$(changed)" ".env.example docker-compose.yml images/official.toml "
+expect "in Compose and in the list of settings" "$(changed)" ".env.example Dockerfile docker-compose.yml images/official.toml "
 expect "a work tree with changes" "$(upgrade "$script" alertmanager 0.99.0)" "upgrade: the work tree has changes*ends with 64"
-expect "which stay" "$(changed)" ".env.example docker-compose.yml images/official.toml "
+expect "which stay" "$(changed)" ".env.example Dockerfile docker-compose.yml images/official.toml "
 commit "newer"
 
 said=$(upgrade STUB_CHECK=1 "$script" elastic 9.99.0 test)

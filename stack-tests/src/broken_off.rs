@@ -8,6 +8,13 @@ use std::sync::{
 /// What a shell says of a program that Ctrl-C has ended.
 pub const EXIT_BROKEN_OFF: u8 = 130;
 
+/// Has the first of these signals end the process, for programs that have nothing to undo: as the first process of a container
+/// a program that does not ask for them does not get them.
+pub fn at_once() {
+    // It fails only where a handler is set already.
+    let _ = ctrlc::set_handler(|| std::process::exit(EXIT_BROKEN_OFF.into()));
+}
+
 /// Becomes true with the first of these signals; a second one ends the process at once.
 ///
 /// # Errors

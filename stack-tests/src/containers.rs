@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::wait;
+use crate::{stack::is_inside, wait};
 
 /// Leaves out what `docker run` and `docker compose run` start: the images that Compose built carry their service's name.
 const OF_SERVICES: &str = "label=com.docker.compose.oneoff=False";
@@ -89,19 +89,39 @@ impl Containers {
         Self::docker(&[verb, &self.id(service)?]).map(drop)
     }
 
-    /// Sends a signal to a container's first process from outside, as the kernel's own out-of-memory killer would.
-    ///
-    /// Not `docker kill`: the engine takes that for the operator's wish and leaves the container down.
-    pub fn signal(&self, service: &str, signal: &str) -> Result<(), String> {
-        let pid = self.inspect(service)?["State"]["Pid"].as_u64().filter(|pid| *pid > 0);
-        let pid = pid.ok_or(format!("{service} is not running"))?.to_string();
-        let sent =
-            Command::new("kill").args(["-s", signal, &pid]).output().map_err(|e| format!("kill: {e}"))?;
-        if sent.status.success() {
-            Ok(())
-        } else {
-            Err(format!("kill -s {signal} {pid}: {}", String::from_utf8_lossy(&sent.stderr).trim()))
+    /// Where a port of a container answers: `http://…`. For a program on the stack's network that is the container's own port,
+    /// by its name or short id; for any other the port that the engine has published.
+    pub fn address(container: &str, port: u16) -> Result<String, String> {
+        if is_inside() {
+            return Ok(format!("http://{container}:{port}"));
         }
+        let published = Self::docker(&["port", container, &port.to_string()])?;
+        let first = published.lines().next().ok_or(format!("port {port} of {container} is not published"))?;
+        Ok(format!("http://{first}"))
+    }
+
+    /// Sends a signal to a container's first process from outside, as the kernel's own out-of-memory killer would, and says
+    /// when: in seconds since 1970.
+    ///
+    /// Not by `docker kill`: the engine takes that for the operator's wish and leaves the container down. The process belongs to
+    /// the engine's machine, which may be another one than this (Docker Desktop's virtual machine), and to another user. So a
+    /// container sends it that sees the processes of that machine, and may do nothing else.
+    pub fn signal(&self, service: &str, signal: &str) -> Result<f64, String> {
+        let pid = self.inspect(service)?["State"]["Pid"].as_u64().filter(|pid| *pid > 0);
+        let pid = pid.ok_or(format!("{service} is not running"))?;
+        // The agent's image has a shell, and is on this machine.
+        let agent = self.inspect("example-agent")?;
+        let image = agent["Image"].as_str().ok_or("example-agent has no image")?;
+        let rights = [
+            "--cap-drop=ALL",
+            "--cap-add=KILL",
+            "--security-opt=no-new-privileges",
+            "--security-opt=label=disable",
+        ];
+        let place = ["--rm", "--pid=host", "--network=none", "--read-only", "--user=0:0", "--entrypoint=sh"];
+        let script = format!("kill -s {signal} {pid} && date +%s.%N");
+        let said = Self::docker(&[&["run"], &place[..], &rights, &[image, "-c", &script]].concat())?;
+        said.trim().parse().map_err(|e| format!("{script}: {e}: {said}"))
     }
 
     /// Whether a service runs and, where it has a healthcheck, is healthy.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     clients::{Answer, client, send},
-    stack::Stack,
+    stack::{Stack, repository},
 };
 
 /// The users that the setup makes, with the name of the secret that holds the password: `elasticsearch/users`.
@@ -31,7 +31,7 @@ impl Stack {
         let secret = if user == "elastic" {
             "elasticsearch_password".to_owned()
         } else {
-            let users = users(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../elasticsearch"))?;
+            let users = users(&repository().join("elasticsearch"))?;
             users.get(user).ok_or(format!("Elasticsearch has no user {user}"))?.1.clone()
         };
         let path = self.secrets.join(secret);

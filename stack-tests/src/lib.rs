@@ -16,8 +16,6 @@ pub mod logpath;
 pub mod pins;
 pub mod ports;
 pub mod programs;
-pub mod promql;
-pub mod scale;
 pub mod secrets;
 pub mod stack;
 pub mod tools;

@@ -1,8 +1,24 @@
 //! Where the stack under test is.
 
-use std::{collections::BTreeMap, env, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+};
 
 use crate::containers::Containers;
+
+/// The checkout whose files programs read while they run: `STACK_REPOSITORY`, by default the one they were compiled from.
+pub fn repository() -> PathBuf {
+    let named = env::var_os("STACK_REPOSITORY").filter(|folder| !folder.is_empty());
+    named.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), PathBuf::from)
+}
+
+/// Whether this program runs in a container on the stack's own network, where it reaches the other containers by their names:
+/// `STACK_INSIDE=1`. Otherwise it uses the ports that the engine publishes.
+pub fn is_inside() -> bool {
+    env::var("STACK_INSIDE").is_ok_and(|value| value == "1")
+}
 
 /// The addresses of a running stack. Each has an environment variable; the defaults are those of `make up`.
 pub struct Stack {
@@ -63,7 +79,7 @@ impl Stack {
             grafana_password: url("STACK_GRAFANA_PASSWORD", "admin"),
             elasticsearch: url("STACK_ELASTICSEARCH_URL", "http://127.0.0.1:9200"),
             kibana: url("STACK_KIBANA_URL", "http://127.0.0.1:5601"),
-            secrets: url("STACK_SECRETS_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/../secrets")).into(),
+            secrets: url("STACK_SECRETS_DIR", &repository().join("secrets").to_string_lossy()).into(),
             containers: env::var("STACK_COMPOSE_PROJECT").ok().filter(|v| !v.is_empty()).map(Containers::of),
             fast: env::var("STACK_FAST").is_ok_and(|v| v == "1"),
             missing: missing(&env::var("STACK_MISSING").unwrap_or_default()),

@@ -47,11 +47,8 @@ pub(super) fn full(chaos: &Chaos<'_>) -> Result<(Seen, Promise), String> {
     ];
     let container = beside(drill, "example-agent", NAME, &options, &[])?;
     let id = container_of(drill, NAME)?;
-    let url = |port: &str| -> Result<String, String> {
-        let out = Containers::docker(&["port", &id, port])?;
-        Ok(format!("http://{}", out.lines().next().unwrap_or_default()))
-    };
-    let agent = Stack { agent: url("8080")?, agent_admin: url("8000")?, ..Stack::from_env() };
+    let url = |port| Containers::address(&id, port);
+    let agent = Stack { agent: url(8080)?, agent_admin: url(8000)?, ..Stack::from_env() };
     // From inside: a connection that comes before the agent may hang in the engine's own proxy.
     let healthy = || Containers::docker(&["exec", &id, "example-agent", "healthcheck"]);
     drill.wait("the second agent healthy", SOON, healthy)?;

@@ -43,8 +43,7 @@ pub(super) fn of<'d>(drill: &'d Drill, kind: Kind, service: &'static str) -> Res
 /// There is nothing to switch off: the engine starts it again.
 fn killed<'d>(drill: &Drill, containers: &Containers, service: &str) -> Result<Broken<'d>, String> {
     let before = containers.restarts(service)?;
-    containers.signal(service, "KILL")?;
-    let at = now();
+    let at = containers.signal(service, "KILL")?;
     drill.wait("started again", Duration::from_mins(1), || {
         let now = containers.restarts(service)?;
         if now > before { Ok(()) } else { Err(format!("{now} restarts")) }

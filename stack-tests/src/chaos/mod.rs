@@ -32,7 +32,7 @@ use users::Users;
 use crate::{
     containers::Containers,
     drill::{Drill, faults as shared},
-    stack::Stack,
+    stack::{Stack, is_inside},
 };
 
 pub use parts::PARTS;
@@ -299,6 +299,9 @@ impl<'d> Chaos<'d> {
         let Some(containers) = &stack.containers else {
             return Some("STACK_COMPOSE_PROJECT is not set".into());
         };
+        if case.kind == Kind::Upgrade && is_inside() {
+            return Some("it builds an earlier version beside this one: KIT_NATIVE=1 make chaos FAULT=upgrade, with Rust".into());
+        }
         let part = part(case.target)?;
         if let Some(reason) = stack.missing.get(part.service) {
             return Some(format!("not there: {reason}"));

@@ -93,8 +93,7 @@ fn about_now(what: &str, time: Moment) -> Result<(), String> {
 
 /// The caller's own span, as its tracer hands it to the collector.
 fn export(stack: &Stack, trace: &str, span: &str, start: Moment) -> Result<(), String> {
-    let port = Containers::docker(&["port", &containers(stack)?.id("jaeger")?, "4318"])?;
-    let url = format!("http://{}/v1/traces", port.lines().next().unwrap_or_default());
+    let url = format!("{}/v1/traces", Containers::address(&containers(stack)?.id("jaeger")?, 4318)?);
     let nanos = |seconds: f64| ((seconds * 1e3) as u64 * 1_000_000).to_string();
     let service = json!({"key": "service.name", "value": {"stringValue": "caller"}});
     let body = json!({"resourceSpans": [{"resource": {"attributes": [service]}, "scopeSpans": [{"spans": [{
@@ -134,8 +133,7 @@ fn line_from_the_future(drill: &Drill) -> Result<(), String> {
     let lines = [line(stack, now() - 2.0)?, line(stack, now() + OFF)?];
     let watch = second_log_watch(drill, NAME, &["--publish=127.0.0.1::9598"], &["--shipping=off"])?;
     let id = container_of(drill, NAME)?;
-    let port = Containers::docker(&["port", &id, "9598"])?;
-    let url = format!("http://{}/metrics", port.lines().next().unwrap_or_default());
+    let url = format!("{}/metrics", Containers::address(&id, 9598)?);
     // From inside: a connection that comes before it listens may hang in the engine's own proxy.
     until("healthy", SOON, || Containers::docker(&["exec", &id, "log-watch", "healthcheck"]))?;
     let newest = until("the newest line", SOON, || {

@@ -20,7 +20,7 @@ use crate::{
     drill::{Drill, faults::Fault},
     ports,
     programs::free_port,
-    stack::Stack,
+    stack::{Stack, repository},
 };
 
 type Environment = BTreeMap<String, String>;
@@ -28,7 +28,7 @@ type Environment = BTreeMap<String, String>;
 /// Starts the earlier one, and the present one in its place.
 pub(super) fn of_a_stack(chaos: &Chaos<'_>) -> Result<(Seen, Promise), String> {
     let drill = chaos.drill;
-    let present = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let present = repository();
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let earlier = folder.path().join("earlier");
     let reference = match &chaos.reference {

@@ -198,7 +198,7 @@ fn sigterm_under_load(stack: &Stack) -> Result<(), String> {
         let signalled =
             until("some load", SOON, || ensure(asked.load(Ordering::Relaxed) > 40, || "little".into()))
                 .and_then(|()| containers.signal("example-agent", "TERM"))
-                .and_then(|()| {
+                .and_then(|_| {
                     until("started again", SOON, || {
                         let now = containers.restarts("example-agent")?;
                         ensure(now > restarts, || format!("{now} restarts"))

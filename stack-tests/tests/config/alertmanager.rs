@@ -76,7 +76,7 @@ fn marks(config: &str) -> Vec<String> {
 /// by taking the marks off.
 fn copy(folder: &Path, factor: u32, on: &[String]) -> Result<tempfile::TempDir, String> {
     let source = tempfile::tempdir().map_err(|e| e.to_string())?;
-    stack_tests::scale::folder(folder, source.path(), 1).map_err(|e| e.to_string())?;
+    scale_durations::folder(folder, source.path(), 1).map_err(|e| e.to_string())?;
     let file = source.path().join("alertmanager.yml");
     let marks: Vec<_> = on.iter().map(|mark| format!("#{mark} ")).collect();
     let take_off =

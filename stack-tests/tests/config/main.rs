@@ -96,6 +96,6 @@ fn read(path: &Path) -> Result<String, String> {
 /// A temporary copy of a component's folder with durations divided by `factor`.
 fn scaled(folder: &Path, factor: u32) -> Result<tempfile::TempDir, String> {
     let copy = tempfile::tempdir().map_err(|e| e.to_string())?;
-    stack_tests::scale::folder(folder, copy.path(), factor).map_err(|e| e.to_string())?;
+    scale_durations::folder(folder, copy.path(), factor).map_err(|e| e.to_string())?;
     Ok(copy)
 }

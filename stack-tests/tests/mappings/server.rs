@@ -34,7 +34,7 @@ impl Prometheus {
         (job, target, token): (&str, &str, &str),
     ) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-        stack_tests::scale::folder(&repository.join("prometheus"), folder.path(), FACTOR)
+        scale_durations::folder(&repository.join("prometheus"), folder.path(), FACTOR)
             .map_err(|e| e.to_string())?;
         let config = json!({
             "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },

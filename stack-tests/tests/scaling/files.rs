@@ -45,8 +45,7 @@ pub(crate) fn trials(
 /// In the folder that it is mounted into, with the rules, thresholds and targets that are there.
 fn takes(promtool: &Tool, repository: &Path, step: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-    stack_tests::scale::folder(&repository.join("prometheus"), folder.path(), 1)
-        .map_err(|e| e.to_string())?;
+    scale_durations::folder(&repository.join("prometheus"), folder.path(), 1).map_err(|e| e.to_string())?;
     let file = repository.join(format!("deploy/{step}/prometheus.yml"));
     std::fs::copy(&file, folder.path().join("prometheus.yml")).map_err(|e| e.to_string())?;
     promtool

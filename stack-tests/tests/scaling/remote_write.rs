@@ -41,10 +41,10 @@ pub(crate) fn answers_alike(repository: &Path, prometheus: &Tool, victoria: &Too
     let (target, scrapes) = agent()?;
     let (own, other) = (free_address()?, free_address()?);
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-    stack_tests::scale::folder(&repository.join("prometheus"), folder.path(), FACTOR)
+    scale_durations::folder(&repository.join("prometheus"), folder.path(), FACTOR)
         .map_err(|e| e.to_string())?;
     let config = read(&repository.join("deploy/remote-write/prometheus.yml"))?;
-    let config = stack_tests::scale::yaml(&config, FACTOR)?.replace("victoria-metrics:8428", &other);
+    let config = scale_durations::yaml(&config, FACTOR)?.replace("victoria-metrics:8428", &other);
     let write =
         |name: &str, text: String| std::fs::write(folder.path().join(name), text).map_err(|e| e.to_string());
     write("prometheus.yml", config)?;

@@ -105,7 +105,7 @@ impl Kit {
         let project = Project { name: PROJECT, repository: repository.to_owned(), files, environment };
         let kit = Self { project, folder, ports };
         let scaled = |from: &str, to: &str| {
-            stack_tests::scale::folder(&repository.join(from), &kit.at(to), FACTOR).map_err(|e| e.to_string())
+            scale_durations::folder(&repository.join(from), &kit.at(to), FACTOR).map_err(|e| e.to_string())
         };
         scaled("prometheus", "prometheus")?;
         scaled("alertmanager", "alertmanager")?;

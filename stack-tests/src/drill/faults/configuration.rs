@@ -10,7 +10,9 @@ pub(super) fn source(drill: &Drill, inside: &str) -> Result<PathBuf, String> {
     let inspect = containers(&drill.stack)?.inspect("prometheus")?;
     let mounts = inspect["Mounts"].as_array().into_iter().flatten();
     let source = mounts.filter(|m| m["Destination"] == inside).find_map(|m| m["Source"].as_str());
-    source.map(PathBuf::from).ok_or(format!("Prometheus has no {inside}"))
+    // Docker Desktop names the folders of its host with this in front.
+    let host = source.map(|source| source.strip_prefix("/host_mnt").unwrap_or(source));
+    host.map(PathBuf::from).ok_or(format!("Prometheus has no {inside}"))
 }
 
 /// The same, to be changed: only what `make up` has generated is touched.

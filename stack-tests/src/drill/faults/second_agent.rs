@@ -46,8 +46,7 @@ pub(in crate::drill) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String>
         let _ = fs::remove_file(&prices);
         agent.off()
     });
-    let port = Containers::docker(&["port", &container_of(drill, NAME)?, "8080"])?;
-    let url = format!("http://{}", port.lines().next().unwrap_or_default());
+    let url = Containers::address(&container_of(drill, NAME)?, 8080)?;
     // A job of its own: its requests must not count among the other's.
     let first = fs::read_to_string(&targets).map_err(|e| format!("{}: {e}", targets.display()))?;
     let both = format!("{first}- {{ targets: [\"drill-agent:8000\"], labels: {{ job: drill-agent }} }}\n");

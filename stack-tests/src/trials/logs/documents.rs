@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
     sync::OnceLock,
     time::{Duration, SystemTime},
 };
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clients::{client, send},
-    stack::Stack,
+    stack::{Stack, repository},
     wait::{SOON, until},
 };
 
@@ -57,7 +56,7 @@ pub(super) fn loaded(stack: &Stack) -> Result<&'static [Document], String> {
 
 /// Each line once, though several ways lead it in.
 fn from_cases() -> Result<Vec<Document>, String> {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../logstash/tests/cases");
+    let cases = repository().join("logstash/tests/cases");
     let mut documents = BTreeMap::new();
     for case in fs::read_dir(&cases).map_err(|e| format!("{}: {e}", cases.display()))? {
         let case = case.map_err(|e| e.to_string())?.path();

@@ -12,8 +12,8 @@ use stack_tests::{
 
 /// Brings alerts about on purpose, and follows them to Slack and the mailbox and back.
 #[derive(Parser)]
-#[command(name = "drill", version)]
-struct Arguments {
+#[command(name = "drill")]
+pub(crate) struct Arguments {
     /// A scenario, an alert, or `all`; `list` says which there are
     #[arg(default_value = "list")]
     scenario: String,
@@ -29,9 +29,7 @@ struct Arguments {
 }
 
 #[allow(clippy::print_stdout)] // It is what a drill is run for.
-fn main() -> ExitCode {
-    let arguments = command_line::parse::<Arguments>();
-    let _ = rustls::crypto::ring::default_provider().install_default();
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let phases = all();
     let scenarios = || phases.iter().flat_map(|phase| &phase.lanes).flatten();
     if arguments.scenario == "list" {
@@ -70,7 +68,9 @@ fn main() -> ExitCode {
             drill.until_told = arguments.until_told;
             drill
         }
-        Err(error) => command_line::fail::<Arguments>(1, &format!("no stack to drill: {error}")),
+        Err(error) => {
+            command_line::fail::<Arguments>(1, &format!("no stack to drill (make up starts one): {error}"))
+        }
     };
     if arguments.fast && drill.factor == 1 {
         command_line::fail::<Arguments>(1, "this stack runs the real rules: FAST=1 make up, then again");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use stack_tests::scale;
+use scale_durations::folder;
 
 /// Copies a Prometheus or Alertmanager folder with all durations divided by a factor.
 #[derive(Parser)]
@@ -20,7 +20,7 @@ struct Arguments {
 
 fn main() {
     let arguments = command_line::parse::<Arguments>();
-    if let Err(error) = scale::folder(&arguments.from, &arguments.to, arguments.factor) {
+    if let Err(error) = folder(&arguments.from, &arguments.to, arguments.factor) {
         command_line::fail::<Arguments>(1, &error.to_string());
     }
 }

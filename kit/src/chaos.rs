@@ -21,8 +21,8 @@ use stack_tests::{
 
 /// Breaks the parts of a stack under load, and counts what is lost.
 #[derive(Parser)]
-#[command(name = "chaos", version)]
-struct Arguments {
+#[command(name = "chaos")]
+pub(crate) struct Arguments {
     /// `run`, or `list` for what there is
     #[arg(default_value = "run", value_parser = ["run", "list"])]
     verb: String,
@@ -44,9 +44,7 @@ struct Arguments {
 }
 
 #[allow(clippy::print_stdout)] // It is what the suite is run for.
-fn main() -> ExitCode {
-    let arguments = command_line::parse::<Arguments>();
-    let _ = rustls::crypto::ring::default_provider().install_default();
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let cases = if arguments.quick { plan::quick() } else { plan::all() };
     let cases = plan::chosen(cases, arguments.fault, arguments.service.as_deref());
     if cases.is_empty() {
@@ -62,7 +60,7 @@ fn main() -> ExitCode {
     // So that it can undo what it did.
     let ended = broken_off::by_signals().unwrap_or_else(|error| fail(&error));
     let drill = Drill::of(Stack::from_env(), ended)
-        .unwrap_or_else(|error| fail(&format!("no stack to break: {error}")));
+        .unwrap_or_else(|error| fail(&format!("no stack to break (make up starts one): {error}")));
     let (mut chosen, mut skipped) = (Vec::new(), 0);
     for case in cases {
         match Chaos::obstacle(&drill.stack, &case) {

@@ -6,6 +6,7 @@
 
 mod duration;
 mod promql;
+pub mod tokens;
 
 use std::{fs, io, ops::Range, path::Path, path::PathBuf};
 

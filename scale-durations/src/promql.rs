@@ -1,7 +1,7 @@
 //! The durations of a PromQL expression: ranges, subqueries, offsets, and numbers written as durations.
 
 use super::duration::divided as divided_duration;
-use crate::promql::{Token, tokens};
+use crate::tokens::{Token, tokens};
 
 /// A rate needs two samples, and scrapes are a second apart at the least: twice that, so that one may be late.
 const SHORTEST_RANGE: u64 = 4000;

@@ -8,22 +8,23 @@ use std::{
 
 use clap::Parser;
 use stack_tests::{
+    broken_off,
     dashboards::{
         ask::{Asking, sources},
         load,
         walk::{Manner, absent, all_well, counts, table, walk},
     },
-    stack::Stack,
+    stack::{Stack, repository},
     trials,
 };
 
 /// Walks through all panels, variables and annotations of the dashboards, against the stack that the environment names.
 #[derive(Parser)]
-#[command(name = "panels", version)]
-struct Arguments {
-    /// Where the dashboards are
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../grafana/dashboards"))]
-    dashboards: PathBuf,
+#[command(name = "panels")]
+pub(crate) struct Arguments {
+    /// Where the dashboards are [default: grafana/dashboards of the kit]
+    #[arg(long)]
+    dashboards: Option<PathBuf>,
     /// How far back to look, such as 1h; without it, as far as each dashboard does when it is opened
     #[arg(long, value_parser = humantime::parse_duration)]
     last: Option<Duration>,
@@ -43,12 +44,12 @@ struct Arguments {
 }
 
 #[allow(clippy::print_stdout)] // It is what it is run for.
-fn main() -> ExitCode {
-    let arguments = command_line::parse::<Arguments>();
-    let _ = rustls::crypto::ring::default_provider().install_default();
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    broken_off::at_once();
+    let dashboards = arguments.dashboards.clone().unwrap_or_else(|| repository().join("grafana/dashboards"));
     let stack = Stack::from_env();
     let prepared = if arguments.load_lines { trials::have_lines(&stack) } else { Ok(()) };
-    let walked = prepared.and_then(|()| Ok((load(&arguments.dashboards)?, absent(&stack)?)));
+    let walked = prepared.and_then(|()| Ok((load(&dashboards)?, absent(&stack)?)));
     let (dashboards, absent) = match walked {
         Ok(found) => found,
         Err(error) => command_line::fail::<Arguments>(1, &error),
