@@ -19,8 +19,10 @@ for package in "$@"; do
   set -- "$@" --package "$package"
   shift
 done
-cargo build --locked --bins --profile "$profile" "$@"
+# What was linked with another C library is of no use: the base image may change under the same name.
+target=target/$(ldd --version | awk 'NR == 1 { print $NF }')
+cargo build --locked --bins --profile "$profile" --target-dir "$target" "$@"
 echo "Processor time of this shell and of what it ran (user, system):"
 times
 mkdir -p /out
-find "target/$profile" -maxdepth 1 -type f -perm -u+x -exec cp {} /out/ \;
+find "$target/$profile" -maxdepth 1 -type f -perm -u+x -exec cp {} /out/ \;
