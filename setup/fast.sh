@@ -19,4 +19,6 @@ for part in prometheus alertmanager; do
   fi
 done
 export PROMETHEUS_CONFIG_DIR=$fast/prometheus ALERTMANAGER_CONFIG_DIR=$fast/alertmanager PROMETHEUS_RESEND_DELAY=5s
+# Drills change targets, and only in copies. A folder that the user has named stays theirs.
+if [ -z "$(setting PROMETHEUS_TARGETS_DIR '')" ]; then export PROMETHEUS_TARGETS_DIR=$fast/prometheus/targets; fi
 say "Rules with all durations divided by 20"

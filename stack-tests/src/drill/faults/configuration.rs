@@ -62,7 +62,7 @@ pub(super) fn changed<'d>(
 
 /// The agent's target is taken away.
 pub(in crate::drill) fn no_target(drill: &Drill) -> Result<Fault<'_>, String> {
-    let file = generated(drill, "/etc/prometheus/targets")?.join("example-agent.yml");
+    let file = generated(drill, "/etc/prometheus-kit/targets")?.join("example-agent.yml");
     changed(drill, file, "[]\n", false)
 }
 

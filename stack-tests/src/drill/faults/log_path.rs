@@ -131,7 +131,7 @@ pub(in crate::drill) fn unshipped(drill: &Drill) -> Result<Fault<'_>, String> {
     let has_logstash = containers.services()?.iter().any(|service| service == "logstash");
     let logstash = has_logstash.then(|| stopped(drill, "logstash")).transpose()?;
     let container = second_log_watch(drill, NAME, &[], &["--shipping=on", "--patience=5s"])?;
-    let targets = generated(drill, "/etc/prometheus/targets")?.join("log-watch.yml");
+    let targets = generated(drill, "/etc/prometheus-kit/targets")?.join("log-watch.yml");
     let first = fs::read_to_string(&targets).map_err(|e| format!("{}: {e}", targets.display()))?;
     let both = format!("{first}- {{ targets: [\"{NAME}:9598\"], labels: {{ job: {NAME} }} }}\n");
     let target = changed(drill, targets, &both, false)?;

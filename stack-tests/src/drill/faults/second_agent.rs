@@ -26,7 +26,7 @@ use crate::{
 pub(in crate::drill) fn second_agent(drill: &Drill) -> Result<Fault<'_>, String> {
     const NAME: &str = "drill-agent";
     const SELDOM: Duration = Duration::from_secs(20);
-    let targets = generated(drill, "/etc/prometheus/targets")?.join("example-agent.yml");
+    let targets = generated(drill, "/etc/prometheus-kit/targets")?.join("example-agent.yml");
     let prices = targets.with_file_name("drill-prices.toml");
     let text = "as_of = \"2026-11-01\"\n[models.another]\ninput = 1.0\noutput = 1.0\n";
     fs::write(&prices, text).map_err(|e| format!("{}: {e}", prices.display()))?;

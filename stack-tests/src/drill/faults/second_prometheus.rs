@@ -26,8 +26,9 @@ pub(in crate::drill) fn full_prometheus(drill: &Drill) -> Result<Fault<'_>, Stri
         "--tmpfs=/full:size=16m,mode=1777".to_owned(),
         mount(source(drill, RULES)?.join("watchdog.yml"), &format!("{RULES}/watchdog.yml")),
     ];
-    for inside in ["/etc/prometheus/prometheus.yml", "/etc/prometheus/targets"] {
-        options.push(mount(source(drill, inside)?, inside));
+    let config = "/etc/prometheus/prometheus.yml";
+    for (there, inside) in [(config, config), ("/etc/prometheus-kit/targets", "/etc/prometheus/targets")] {
+        options.push(mount(source(drill, there)?, inside));
     }
     // Where the links of its alerts lead.
     options.extend(texts(&inspect["Config"]["Env"]).iter().map(|variable| format!("--env={variable}")));
