@@ -9,7 +9,7 @@ BUILD_IMAGE=agent-kit/debian-build:$KIT_SUITE
 recipe_of() {
   case $1 in
     prometheus | alertmanager | pushgateway | node-exporter | elasticsearch-exporter) echo "prometheus $1" ;;
-    docker-cli | jaeger | maildev | elasticsearch | kafka | victoria-metrics) echo "$1 $1" ;;
+    docker-cli | jaeger | maildev | elasticsearch | jruby | kafka | victoria-metrics) echo "$1 $1" ;;
     runtime) echo "debian $(runtime_suite)" ;;
     build) echo "debian $KIT_SUITE" ;;
     rust) if host_toolchain >/dev/null; then echo "rust rust-host"; else echo "rust rust-debian"; fi ;;

@@ -63,6 +63,10 @@ if [ "${CI:-}" = true ]; then
   [ -x "$KIT_TOOLS/victoria-metrics" ] || { on_debian && [ -n "$(debian_mirror)" ] && victoria_metrics; } ||
     warn "VictoriaMetrics is missing: remote write is not tested."
 fi
+# Without Logstash its scripts are run by themselves.
+if [ "${CI:-}" = true ] && grep -qs '^logstash	' "$KIT_STATE/missing"; then
+  "$here/jruby.sh" || warn "JRuby is missing: the scripts of logstash/pipeline are not run."
+fi
 # Where `cargo deny` is not there already, and people do not wait for it to compile.
 cargo_deny() {
   local folder=$KIT_CACHE/cargo-deny wanted

@@ -3,7 +3,7 @@
 #
 #   ruby run.rb PIPELINE-FOLDER '{"log_days": 14, …}'
 #
-#   {"line": BASE64, "way": "agent_files", "path": …, "metadata": {…}, "fields": {…}}    by bunyan.rb
+#   {"line": BASE64, "way": "agent_files", "path": …, "metadata": {…}, "fields": …, "timestamp": …}  by bunyan.rb
 #   {"document": {…}, "metadata": {…}, "response": {…}}                                   refused by Elasticsearch: by dead_letter.rb
 
 require_relative "logstash"
@@ -39,6 +39,7 @@ $stdin.each_line do |request|
     data = { "message" => text(request["line"].unpack1("m")), "@metadata" => metadata.merge("way" => request["way"]) }
     data["log"] = { "file" => { "path" => request["path"] } } if request["path"]
     data["fields"] = request["fields"] if request["fields"]
+    data["@timestamp"] = request["timestamp"] if request["timestamp"]
     made = mapping.filter(LogStash::Event.new(data))
   else
     metadata = metadata.merge("dead_letter_queue" => { "reason" => reason(request["document"], request["response"]) })

@@ -6,18 +6,21 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// Sends lines as Filebeat would, each in [message], and waits until they are acknowledged.
-pub fn send(port: u16, lines: &[&str]) -> Result<(), String> {
+/// Sends lines as Filebeat would, each in [message] with `fields` beside it, and waits until they are acknowledged.
+pub fn send(port: u16, lines: &[&str], fields: &Value) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("beats: {e}");
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_mins(1))).map_err(failed)?;
     let count = u32::try_from(lines.len()).map_err(|e| e.to_string())?;
     let mut frames = [b"2W".as_slice(), &count.to_be_bytes()].concat();
     for (line, number) in lines.iter().zip(1_u32..) {
-        let event =
+        let mut event =
             json!({ "message": line, "agent": { "type": "filebeat" }, "host": { "name": "elsewhere" } });
+        if !fields.is_null() {
+            event["fields"] = fields.clone();
+        }
         let event = event.to_string();
         let length = u32::try_from(event.len()).map_err(|e| e.to_string())?;
         frames.extend_from_slice(b"2J");

@@ -2,6 +2,7 @@
 //! writes to, and what it is fed.
 
 pub mod elasticsearch;
+pub mod jruby;
 pub mod logstash;
 pub mod lumberjack;
 pub mod mapping;

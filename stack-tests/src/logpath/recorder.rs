@@ -2,7 +2,7 @@
 //! do not fit the kit's index templates, as Elasticsearch would, and can be stopped and started.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -22,6 +22,9 @@ use super::{Document, mapping::Templates};
 /// The version it says it is.
 const VERSION: &str = "9.5.3";
 
+/// As many shards as Elasticsearch's default lets a node have.
+const MOST_INDICES: usize = 1000;
+
 /// The stand-in, and what it has kept.
 pub struct Recorder {
     address: SocketAddr,
@@ -37,7 +40,19 @@ struct Kept {
 #[derive(Default)]
 struct Contents {
     documents: BTreeMap<(String, String), Value>,
+    /// Every index that was opened, with documents or without.
+    indices: BTreeSet<String>,
     conflicts: u64,
+}
+
+/// The answer to an action that is refused, as Elasticsearch words it: what was wrong with a value is in `caused_by`.
+pub fn refusal(status: u16, kind: &str, reason: &str) -> Value {
+    let mut error = json!({ "type": kind, "reason": reason });
+    if let Some((field, cause)) = reason.split_once("]: ") {
+        error["reason"] = format!("{field}]").into();
+        error["caused_by"] = json!({ "type": "illegal_argument_exception", "reason": cause });
+    }
+    json!({ "create": { "status": status, "error": error } })
 }
 
 impl Recorder {
@@ -97,6 +112,11 @@ impl Recorder {
         self.kept.lock().documents.len()
     }
 
+    /// The indices that were opened.
+    pub fn indices(&self) -> BTreeSet<String> {
+        self.kept.lock().indices.clone()
+    }
+
     /// Forgets the documents.
     pub fn clear(&self) {
         self.kept.lock().documents.clear();
@@ -121,7 +141,7 @@ impl Kept {
 
     /// The answer to one action of a bulk request.
     fn take(&self, action: &Value, source: &str) -> Value {
-        let refused = |status: u16, kind: &str, reason: String| json!({ "create": { "status": status, "error": { "type": kind, "reason": reason } } });
+        let refused = |status: u16, kind: &str, reason: String| refusal(status, kind, &reason);
         let (Some(index), Some(id)) = (action["create"]["_index"].as_str(), action["create"]["_id"].as_str())
         else {
             return refused(400, "action_request_validation_exception", format!("unknown action {action}"));
@@ -141,6 +161,16 @@ impl Kept {
             return refused(400, "document_parsing_exception", reason);
         }
         let mut contents = self.lock();
+        if !contents.indices.contains(index) {
+            if contents.indices.len() == MOST_INDICES {
+                let reason = format!(
+                    "Validation Failed: 1: this action would add [1] shards, but this cluster currently has \
+                     [{MOST_INDICES}]/[{MOST_INDICES}] maximum normal shards open;"
+                );
+                return refused(400, "validation_exception", reason);
+            }
+            contents.indices.insert(index.to_owned());
+        }
         let key = (index.to_owned(), id.to_owned());
         if contents.documents.contains_key(&key) {
             contents.conflicts += 1;

@@ -2,7 +2,8 @@
 //! all cases; what it writes to is a stand-in that keeps everything and refuses what the index templates forbid.
 //!
 //! The name of a case says how its lines come: `audit-…` in an audit file, `tcp-…`, `http-…` and `beats-…` over the network,
-//! all others in a file of the agent.
+//! all others in a file of the agent. A file `key` in its folder holds the key of a sender of audit events, a file `name` the name of
+//! the file that its lines stand in.
 
 use std::{
     collections::BTreeMap,
@@ -28,14 +29,14 @@ use stack_tests::{
 use crate::{Check, case_folders, ensure, name, needing, read};
 
 /// The folder of the agent's files, as the expected documents have it.
-const LOG_DIR: &str = "/var/log/agent/";
+pub(crate) const LOG_DIR: &str = "/var/log/agent/";
 /// The files that the lines stand in: the hour and the day of what has no time of its own.
-pub(crate) const AGENT_FILE: &str = "agent.2025-11-24-09.ndjson";
-pub(crate) const AUDIT_FILE: &str = "audit.2025-11-24.ndjson";
+const AGENT_FILE: &str = "agent.2025-11-24-09.ndjson";
+const AUDIT_FILE: &str = "audit.2025-11-24.ndjson";
 /// All cases together, once Logstash runs; dead letters take some seconds of their own.
 const LIMIT: Duration = Duration::from_mins(10);
 /// Stands in every broken line that is made here: none of it may be in Logstash's own log.
-const SECRET: &str = "what-somebody-asked-in-confidence";
+pub(crate) const SECRET: &str = "what-somebody-asked-in-confidence";
 
 pub(crate) fn trials(repository: &Path, logstash: &Result<Program, String>) -> Vec<Trial> {
     let run = Arc::new(Run {
@@ -90,26 +91,7 @@ impl Run {
 
     fn case(&self, folder: &Path) -> Result<(), String> {
         let got = self.documents(&name(folder))?;
-        let file = folder.join("expected.ndjson");
-        if std::env::var("LOGSTASH_CASES").is_ok_and(|value| value == "write") {
-            return fs::write(&file, lines_of(got)).map_err(|e| e.to_string());
-        }
-        let expected = expected(&file)?;
-        if got == expected {
-            return Ok(());
-        }
-        let mut report = format!("{} documents, {} expected", got.len(), expected.len());
-        for document in &expected {
-            if !got.contains(document) {
-                let _ = write!(report, "\nmissing {}", line_of(document));
-            }
-        }
-        for document in got {
-            if !expected.contains(document) {
-                let _ = write!(report, "\nnot expected {}", line_of(document));
-            }
-        }
-        Err(report)
+        judge(folder, got)
     }
 
     fn huge_lines(&self) -> Result<(), String> {
@@ -172,78 +154,156 @@ impl Run {
 fn run(repository: &Path, program: &Program) -> Result<Outcome, String> {
     let folder = tempfile::Builder::new().prefix("cases").tempdir().map_err(|e| e.to_string())?;
     readable(folder.path())?;
-    let mut cases = Vec::new();
-    for case in case_folders(repository) {
-        let lines = fs::read(case.join("input.ndjson")).map_err(|e| format!("{}: {e}", case.display()))?;
-        cases.push((name(&case), lines));
-    }
-    cases.push(("generated-huge".into(), huge_lines().join(&b'\n').into_iter().chain(*b"\n").collect()));
-    cases.push((
-        "generated-network".into(),
-        format!("{{\"msg\":\"{SECRET}\"}}\n{{\"msg\":\"{SECRET}\n").into_bytes(),
-    ));
+    let mut cases = read_cases(repository)?;
+    let generated = |name: &str, file: &str, lines| Case { name: name.into(), file: file.into(), key: None, lines };
+    let lines = huge_lines().join(&b'\n').into_iter().chain(*b"\n").collect();
+    cases.push(generated("generated-huge", AGENT_FILE, lines));
+    let lines = format!("{{\"msg\":\"{SECRET}\"}}\n{{\"msg\":\"{SECRET}\n").into_bytes();
+    cases.push(generated("generated-network", "", lines));
 
     let mut recorder = Recorder::start(Templates::read(&repository.join("elasticsearch"))?)?;
-    for (case, lines) in cases.iter().filter(|(case, _)| way_of(case) == Way::File) {
-        let directory = folder.path().join(case);
+    for case in cases.iter().filter(|case| case.way() == Way::File) {
+        let directory = folder.path().join(&case.name);
         fs::create_dir(&directory).map_err(|e| e.to_string())?;
         readable(&directory)?;
-        let file = if case.starts_with("audit-") { AUDIT_FILE } else { AGENT_FILE };
-        fs::write(directory.join(file), lines).map_err(|e| e.to_string())?;
+        fs::write(directory.join(&case.file), &case.lines).map_err(|e| e.to_string())?;
     }
     let mut logstash =
         Logstash::start(program, repository, &folder.path().join("*"), &recorder.url(), "any")?;
     logstash.wait_ready()?;
 
     let in_files: usize =
-        cases.iter().filter(|(case, _)| way_of(case) == Way::File).map(|(_, l)| documents_in(l)).sum();
+        cases.iter().filter(|case| case.way() == Way::File).map(|case| documents_in(&case.lines)).sum();
     arrived(&recorder, in_files, &logstash)?;
     let mut documents = by_case(&recorder, folder.path());
     // One after the other: nothing in a document says which way it came.
-    for (case, lines) in cases.iter().filter(|(case, _)| way_of(case) != Way::File) {
+    for case in cases.iter().filter(|case| case.way() != Way::File) {
         recorder.clear();
-        send(way_of(case), &logstash, lines)?;
-        arrived(&recorder, documents_in(lines), &logstash)?;
-        documents.insert(case.clone(), recorder.documents());
+        send(case, &logstash)?;
+        arrived(&recorder, documents_in(&case.lines), &logstash)?;
+        documents.insert(case.name.clone(), recorder.documents());
     }
     logstash.stop()?;
     recorder.stop();
     Ok(Outcome { documents, conflicts: recorder.conflicts(), log: logstash.log() })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+/// How a line comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
     File,
     Tcp,
     Http,
     Beats,
 }
 
-fn way_of(case: &str) -> Way {
-    match case.split('-').next() {
-        Some("tcp" | "generated") if case != "generated-huge" => Way::Tcp,
-        Some("http") => Way::Http,
-        Some("beats") => Way::Beats,
-        _ => Way::File,
+/// Lines, and how they come.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    /// The name of the file that they stand in.
+    pub(crate) file: String,
+    /// The key of a sender of audit events.
+    pub(crate) key: Option<String>,
+    pub(crate) lines: Vec<u8>,
+}
+
+impl Case {
+    pub(crate) fn read(folder: &Path) -> Result<Self, String> {
+        let name = name(folder);
+        let lines =
+            fs::read(folder.join("input.ndjson")).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let text = |file: &str| fs::read_to_string(folder.join(file)).ok().map(|text| text.trim().to_owned());
+        let file = if name.starts_with("audit-") { AUDIT_FILE } else { AGENT_FILE };
+        let file = text("name").unwrap_or_else(|| file.to_owned());
+        Ok(Self { name, file, key: text("key"), lines })
+    }
+
+    pub(crate) fn way(&self) -> Way {
+        match self.name.split('-').next() {
+            Some("tcp" | "generated") if self.name != "generated-huge" => Way::Tcp,
+            Some("http") => Way::Http,
+            Some("beats") => Way::Beats,
+            _ => Way::File,
+        }
     }
 }
 
-fn send(way: Way, logstash: &Logstash, lines: &[u8]) -> Result<(), String> {
-    let text = String::from_utf8_lossy(lines);
-    match way {
+/// The cases of the folder, sorted.
+pub(crate) fn read_cases(repository: &Path) -> Result<Vec<Case>, String> {
+    case_folders(repository).iter().map(|folder| Case::read(folder)).collect()
+}
+
+/// Compares what came of a case with what it expects, or writes it there.
+pub(crate) fn judge(folder: &Path, got: &[Document]) -> Result<(), String> {
+    let file = folder.join("expected.ndjson");
+    if std::env::var("LOGSTASH_CASES").is_ok_and(|value| value == "write") {
+        return fs::write(&file, lines_of(got)).map_err(|e| e.to_string());
+    }
+    let expected = expected(&file)?;
+    let has = |documents: &[Document], wanted: &Document| documents.iter().any(|one| same(one, wanted));
+    let missing: Vec<_> = expected.iter().filter(|document| !has(got, document)).collect();
+    let strange: Vec<_> = got.iter().filter(|document| !has(&expected, document)).collect();
+    ensure(missing.is_empty() && strange.is_empty() && got.len() == expected.len(), || {
+        let mut report = format!("{} documents, {} expected", got.len(), expected.len());
+        for document in missing {
+            let _ = write!(report, "\nmissing {}", line_of(document));
+        }
+        for document in strange {
+            let _ = write!(report, "\nnot expected {}", line_of(document));
+        }
+        report
+    })
+}
+
+fn same(one: &Document, other: &Document) -> bool {
+    one.index == other.index && one.id == other.id && equal(&one.source, &other.source)
+}
+
+/// Whether two values are the same JSON, in which `50` and `50.0` are one number.
+fn equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(name, one)| other.get(name).is_some_and(|other| equal(one, other)))
+        }
+        _ => one == other,
+    }
+}
+
+fn send(case: &Case, logstash: &Logstash) -> Result<(), String> {
+    match case.way() {
         Way::File => Ok(()),
         Way::Tcp => {
             let stream = TcpStream::connect(("127.0.0.1", logstash.ports().tcp));
-            stream.and_then(|mut stream| stream.write_all(lines)).map_err(|e| format!("tcp: {e}"))
+            stream.and_then(|mut stream| stream.write_all(&case.lines)).map_err(|e| format!("tcp: {e}"))
         }
         Way::Http => {
             let url = format!("http://127.0.0.1:{}/", logstash.ports().http);
-            let request = clients::client().post(url).header("content-type", "application/x-ndjson");
-            let answer = clients::send(request.body(lines.to_vec()))?;
+            let mut request = clients::client().post(url).header("content-type", "application/x-ndjson");
+            if let Some(key) = &case.key {
+                request = request.bearer_auth(key);
+            }
+            let answer = clients::send(request.body(case.lines.clone()))?;
             ensure(answer.status == 200, || format!("http: {}: {}", answer.status, answer.text))
         }
-        Way::Beats => lumberjack::send(logstash.ports().beats, &text.lines().collect::<Vec<_>>()),
+        Way::Beats => {
+            let text = String::from_utf8_lossy(&case.lines);
+            lumberjack::send(
+                logstash.ports().beats,
+                &text.lines().collect::<Vec<_>>(),
+                &beats_fields(case.key.as_deref()),
+            )
+        }
     }
+}
+
+/// What Filebeat is set up to add.
+pub(crate) fn beats_fields(key: Option<&str>) -> Value {
+    key.map_or(Value::Null, |key| json!({ "audit_key": key }))
 }
 
 /// Waits for so many documents, and then for Logstash to have nothing left.
@@ -284,7 +344,7 @@ fn by_case(recorder: &Recorder, folder: &Path) -> BTreeMap<String, Vec<Document>
 }
 
 /// Lines around the limit of a mebibyte, the last beyond what a page of the queue would hold if it were kept whole.
-fn huge_lines() -> Vec<Vec<u8>> {
+pub(crate) fn huge_lines() -> Vec<Vec<u8>> {
     [300_000, 1_000_000, 1_100_000, 9_000_000].into_iter().map(huge_line).collect()
 }
 

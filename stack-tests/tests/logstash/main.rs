@@ -7,6 +7,7 @@ mod accounting;
 mod cases;
 mod files;
 mod grammar;
+mod mapping;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let logstash = Program::find(repository, "logstash");
     let trials = [
         files::trials(repository),
+        mapping::trials(repository, &logstash),
         cases::trials(repository, &logstash),
         accounting::trials(repository, &logstash),
     ];
