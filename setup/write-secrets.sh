@@ -17,7 +17,7 @@ jaeger                  10001  jaeger_elasticsearch_password
 grafana                 472    grafana_admin_password grafana_elasticsearch_password grafana_audit_password
 elasticsearch           1000   elasticsearch_password
 elasticsearch-setup     1000   elasticsearch_password logstash_elasticsearch_password grafana_elasticsearch_password grafana_audit_password jaeger_elasticsearch_password metrics_elasticsearch_password log_watch_elasticsearch_password kibana_elasticsearch_password
-logstash                1000   logstash_elasticsearch_password
+logstash                1000   logstash_elasticsearch_password logstash_audit_senders
 kibana                  1000   kibana_elasticsearch_password kibana_encryption_key
 kibana-setup            1000   elasticsearch_password
 elasticsearch-exporter  65534  metrics_elasticsearch_password
@@ -60,7 +60,7 @@ secret() {
 }
 
 secret slack_webhook_url http://simulators-slack:8082/services/T00000000/B00000000/simulated
-for name in smtp_password llm_api_key pagerduty_routing_key webhook_url deadman_url; do secret "$name" ''; done
+for name in smtp_password llm_api_key pagerduty_routing_key webhook_url deadman_url logstash_audit_senders; do secret "$name" ''; done
 for user in elasticsearch logstash_elasticsearch grafana_elasticsearch jaeger_elasticsearch metrics_elasticsearch \
   log_watch_elasticsearch kibana_elasticsearch grafana_audit grafana_admin; do
   secret "${user}_password" "$(random)"

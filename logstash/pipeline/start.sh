@@ -9,4 +9,18 @@ if ! LOGSTASH_ELASTICSEARCH_PASSWORD=$(cat "$file") || [ -z "$LOGSTASH_ELASTICSE
   exit 64
 fi
 export LOGSTASH_ELASTICSEARCH_PASSWORD
+
+# Who may send audit events over the network. A short key could be guessed, and of two names with one key only one would be written.
+senders=${LOGSTASH_AUDIT_SENDERS_FILE:-/run/secrets/logstash_audit_senders}
+if [ -e "$senders" ]; then
+  wrong=$(awk '/^[[:space:]]*(#|$)/ { next }
+    NF != 2 { print "line " NR " is not a name and a key"; exit }
+    length($2) < 24 { print "the key of " $1 " (line " NR ") is shorter than 24 characters"; exit }
+    seen[$2]++ { print "the key of " $1 " (line " NR ") is that of another sender too"; exit }' "$senders") ||
+    wrong="it cannot be read"
+  if [ -n "$wrong" ]; then
+    echo "logstash: $senders: $wrong" >&2
+    exit 64
+  fi
+fi
 exec "${LOGSTASH_ENTRYPOINT:-/usr/local/bin/docker-entrypoint}" "$@"

@@ -4,7 +4,7 @@
 #   ruby run.rb PIPELINE-FOLDER '{"log_days": 14, …}'
 #
 #   {"line": BASE64, "way": "agent_files", "path": …, "metadata": {…}, "fields": …, "timestamp": …}  by bunyan.rb
-#   {"document": {…}, "metadata": {…}, "response": {…}}                                   refused by Elasticsearch: by dead_letter.rb
+#   {"document": TEXT, "metadata": {…}, "response": {…}}                                  refused by Elasticsearch: by dead_letter.rb
 
 require_relative "logstash"
 
@@ -42,12 +42,14 @@ $stdin.each_line do |request|
     data["@timestamp"] = request["timestamp"] if request["timestamp"]
     made = mapping.filter(LogStash::Event.new(data))
   else
-    metadata = metadata.merge("dead_letter_queue" => { "reason" => reason(request["document"], request["response"]) })
-    made = dead.filter(LogStash::Event.new(request["document"].merge("@metadata" => metadata)))
+    document = LogStash::Json.load(request["document"])
+    metadata = metadata.merge("dead_letter_queue" => { "reason" => reason(document, request["response"]) })
+    made = dead.filter(LogStash::Event.new(document.merge("@metadata" => metadata)))
   end
   raise "not one event: #{made}" unless made.is_a?(Array) && made.length == 1 && made[0].is_a?(LogStash::Event)
   answer = made[0]
-  puts "{\"metadata\":#{LogStash::Json.dump(answer.metadata)},\"document\":#{answer.to_json}}"
+  # As text: a reader may not take every number that a document can hold.
+  puts LogStash::Json.dump({ "metadata" => answer.metadata, "document" => answer.to_json })
 rescue Exception => e
   puts LogStash::Json.dump({ "error" => "#{e.class}: #{e.message}", "at" => e.backtrace&.first.to_s })
 end

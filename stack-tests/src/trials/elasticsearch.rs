@@ -238,11 +238,16 @@ fn simulated(stack: &Stack, index: &str) -> Result<Value, String> {
 
 fn templates_are_in_force(stack: &Stack) -> Result<(), String> {
     for stream in ["agent-logs", "agent-audit"] {
-        for kind in ["", "unparsed-", "dead-"] {
-            let index = format!("{stream}-{kind}2026.01.02");
+        for (name, policy) in [
+            ("2026.01.02", stream.to_owned()),
+            ("unparsed-2026.01", format!("{stream}-monthly")),
+            ("dead-2026.01", format!("{stream}-monthly")),
+            ("outside-2026.01", format!("{stream}-monthly")),
+        ] {
+            let index = format!("{stream}-{name}");
             let template = simulated(stack, &index)?;
             let settings = &template["settings"]["index"];
-            expect(&format!("policy of {index}"), settings["lifecycle"]["name"].as_str(), Some(stream))?;
+            expect(&format!("policy of {index}"), settings["lifecycle"]["name"].as_str(), Some(&*policy))?;
             let replicas = settings["auto_expand_replicas"].as_str();
             expect(&format!("replicas of {index}"), replicas, Some("0-1"))?;
             let fields = &template["mappings"]["properties"];
@@ -260,7 +265,13 @@ fn templates_are_in_force(stack: &Stack) -> Result<(), String> {
     let policy = &spans["settings"]["index"]["lifecycle"]["name"];
     expect("policy of spans", policy.as_str(), Some("agent-traces"))?;
     expect("tags of spans", spans["mappings"]["properties"]["tags"]["type"].as_str(), Some("nested"))?;
-    for (policy, age) in [("agent-logs", "14d"), ("agent-audit", "365d"), ("agent-traces", "14d")] {
+    for (policy, age) in [
+        ("agent-logs", "14d"),
+        ("agent-logs-monthly", "45d"),
+        ("agent-audit", "365d"),
+        ("agent-audit-monthly", "396d"),
+        ("agent-traces", "14d"),
+    ] {
         let answer = stack.elasticsearch_as("elastic", &format!("GET /_ilm/policy/{policy}"), None)?;
         let there = answer.json()?;
         let min_age = &there[policy]["policy"]["phases"]["delete"]["min_age"];

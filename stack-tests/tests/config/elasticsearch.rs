@@ -21,6 +21,7 @@ pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
         own("every_field_of_the_log_has_a_mapping", every_field_has_a_mapping),
         own("every_alias_leads_to_a_field", every_alias_leads_to_a_field),
         own("every_index_has_a_template_with_a_policy", every_index_has_a_template),
+        own("a_day_with_an_index_is_a_day_that_is_kept", days_fit),
         own("every_user_has_a_role_and_a_secret", every_user_has_a_role_and_a_secret),
         own("jaeger_looks_as_far_back_as_spans_are_kept", jaeger_looks_as_far_back),
         own("the_stand_in_is_the_same_version", the_stand_in_is_the_same_version),
@@ -94,13 +95,15 @@ fn every_alias_leads_to_a_field(repository: &Path) -> Result<(), String> {
 }
 
 /// The names of indices that the kit writes, one of each kind.
-const INDICES: [&str; 8] = [
+const INDICES: [&str; 10] = [
     "agent-logs-2026.01.02",
-    "agent-logs-unparsed-2026.01.02",
-    "agent-logs-dead-2026.01.02",
+    "agent-logs-unparsed-2026.01",
+    "agent-logs-dead-2026.01",
+    "agent-logs-outside-2026.01",
     "agent-audit-2026.01.02",
-    "agent-audit-unparsed-2026.01.02",
-    "agent-audit-dead-2026.01.02",
+    "agent-audit-unparsed-2026.01",
+    "agent-audit-dead-2026.01",
+    "agent-audit-outside-2026.01",
     "agent-kit-jaeger-span-2026-01-02",
     "agent-kit-jaeger-service-2026-01-02",
 ];
@@ -131,9 +134,38 @@ fn every_index_has_a_template(repository: &Path) -> Result<(), String> {
     for index in INDICES {
         let of =
             |template: &&Value| patterns(&template["index_patterns"]).any(|pattern| matches(pattern, index));
-        ensure(templates.values().filter(of).count() == 1, || format!("not one template for {index}"))?;
+        let priorities: Vec<_> = templates.values().filter(of).map(|t| t["priority"].as_u64()).collect();
+        let first = priorities.iter().filter(|priority| Some(*priority) == priorities.iter().max()).count();
+        ensure(first == 1, || format!("not one template for {index}"))?;
     }
     Ok(())
+}
+
+/// Days of retention of a policy.
+fn days_of(repository: &Path, policy: &str) -> Result<u64, String> {
+    let policies = folder(repository, "policies")?;
+    let age = policies[policy]["policy"]["phases"]["delete"]["min_age"].as_str().unwrap_or_default();
+    let days = age.strip_suffix('d').and_then(|days| days.parse().ok());
+    days.ok_or(format!("{policy}: not a number of days: {age}"))
+}
+
+/// A day that Logstash opens an index for is one that Elasticsearch keeps, and all that can be open at once is far from the most shards
+/// that a node takes.
+fn days_fit(repository: &Path) -> Result<(), String> {
+    let pipeline = read(&repository.join("logstash/pipeline/agent-logs.conf"))?;
+    let mut indices = 0;
+    for (stream, variable) in [("agent-logs", "LOGSTASH_LOG_DAYS"), ("agent-audit", "LOGSTASH_AUDIT_DAYS")] {
+        let days = days_of(repository, stream)?;
+        ensure(pipeline.contains(&format!("${{{variable}:{days}}}")), || {
+            format!("{stream} is kept {days} days, which is not the default of {variable} in agent-logs.conf")
+        })?;
+        let monthly = days_of(repository, &format!("{stream}-monthly"))?;
+        // An index of a month is made at its first day or later, and has lines up to its last.
+        ensure(monthly >= days + 31, || format!("{stream}-monthly ends {monthly} days after its index is made"))?;
+        indices += days + 2 + 3 * (monthly / 28 + 2);
+    }
+    indices += 2 * (days_of(repository, "agent-traces")? + 2);
+    ensure(indices <= 600, || format!("{indices} indices of a shard each, of the 1000 that a node takes"))
 }
 
 fn every_user_has_a_role_and_a_secret(repository: &Path) -> Result<(), String> {
