@@ -90,6 +90,7 @@ check() {
   step "elasticsearch setup" elasticsearch/tests/setup.sh
   step "logstash start" logstash/tests/start.sh
   step "images" setup/tests/images.sh
+  step "logstash send" logstash/tests/send.sh
   step "preflight" setup/tests/preflight.sh
   step "prometheus start" prometheus/tests/start.sh
   step "settings" setup/tests/settings.sh

@@ -23,6 +23,8 @@ pub struct Pipeline {
     pub dead_letter_bytes: u64,
     /// Events that the dead letter queue had no room for: they are lost.
     pub dead_letters_dropped: u64,
+    /// Documents that Elasticsearch refused for good and that the outputs gave to the dead letter queue.
+    pub refused: u64,
 }
 
 /// Asks Logstash.
@@ -36,6 +38,8 @@ pub async fn pipelines(client: &Client, base: &Url) -> Result<Vec<Pipeline>, Str
 impl Pipeline {
     fn from_stats(id: &str, stats: &Value) -> Self {
         let number = |pointer: &str| stats.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+        let outputs = stats.pointer("/plugins/outputs").and_then(Value::as_array);
+        let refused = |output: &Value| output.pointer("/documents/dlq_routed").and_then(Value::as_u64);
         Self {
             id: id.to_owned(),
             events_in: number("/events/in"),
@@ -45,6 +49,7 @@ impl Pipeline {
             queue_limit_bytes: number("/queue/max_queue_size_in_bytes"),
             dead_letter_bytes: number("/dead_letter_queue/queue_size_in_bytes"),
             dead_letters_dropped: number("/dead_letter_queue/dropped_events"),
+            refused: outputs.into_iter().flatten().filter_map(refused).sum(),
         }
     }
 }
@@ -64,11 +69,15 @@ mod tests {
                 "capacity": {"max_unread_events": 0, "page_capacity_in_bytes": 67_108_864}},
             "dead_letter_queue": {"queue_size_in_bytes": 1, "max_queue_size_in_bytes": 1_073_741_824_u64,
                 "dropped_events": 3, "expired_events": 0, "storage_policy": "drop_newer"},
+            "plugins": {"inputs": [{"id": "agent_files", "events": {"out": 10}}], "outputs": [
+                {"id": "elasticsearch", "documents": {"successes": 5, "dlq_routed": 4, "non_retryable_failures": 1}},
+                {"id": "file", "events": {"in": 8}}]},
         });
         let pipeline = Pipeline::from_stats("agent-logs", &stats);
         assert_eq!((pipeline.events_in, pipeline.events_out, pipeline.queue_events), (10, 8, 2));
         assert_eq!((pipeline.queue_bytes, pipeline.queue_limit_bytes), (4096, 1_073_741_824));
         assert_eq!((pipeline.dead_letter_bytes, pipeline.dead_letters_dropped), (1, 3));
+        assert_eq!(pipeline.refused, 4);
         // A pipeline that is just starting has null for all of it.
         let starting = json!({"events": null, "queue": {"type": "memory"}});
         assert_eq!(Pipeline::from_stats("x", &starting), Pipeline { id: "x".into(), ..Pipeline::default() });

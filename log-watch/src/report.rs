@@ -65,6 +65,8 @@ declare! {
         "What the pipeline's dead letter queue takes on the disk, in bytes.";
     DEAD_LETTERS_DROPPED = "logstash_dead_letters_dropped_total", true, "pipeline",
         "Events that had no room in the dead letter queue: they are lost.";
+    DOCUMENTS_REFUSED = "logstash_documents_refused_total", true, "pipeline",
+        "Documents that Elasticsearch refused for good. Those of agent-logs become dead letters; a dead letter that is refused again stays on Logstash's disk.";
 }
 
 /// Keeps the series.
@@ -142,6 +144,7 @@ impl Report {
         self.counter(&EVENTS_IN, pipeline, pipeline.events_in);
         self.counter(&EVENTS_OUT, pipeline, pipeline.events_out);
         self.counter(&DEAD_LETTERS_DROPPED, pipeline, pipeline.dead_letters_dropped);
+        self.counter(&DOCUMENTS_REFUSED, pipeline, pipeline.refused);
         for (metric, value) in [
             (&QUEUE_EVENTS, pipeline.queue_events),
             (&QUEUE_BYTES, pipeline.queue_bytes),

@@ -11,24 +11,24 @@ KEPT = { %w[event dataset] => "[event][dataset]", %w[event provider] => "[event]
 # The output writes the answer behind the document, as Ruby shows a hash (logstash-output-elasticsearch 12.1.6,
 # handle_dlq_response). Quotes within a text are escaped there, so that no line can look like the answer.
 ANSWER = /, response: (\{"create"\s*=>\s*\{.*)\z/m
-TYPE = /"type"\s*=>\s*"(\w+)"/
-REASON = /"reason"\s*=>\s*"((?:[^"\\]|\\.)*)"/m
+TOKEN = /"(?:[^"\\]|\\.)*"|=>|\bnil\b/m
 ESCAPED = /\\(?:u\{(\h+)\}|u(\h{4})|(.))/m
-CONTROL = { "n" => "\n", "t" => "\t", "r" => "\r" }.freeze
+CONTROL = { "n" => "\n", "t" => "\t", "r" => "\r", "e" => "\e", "b" => "\b", "f" => "\f" }.freeze
+MAX_CAUSES = 10
 
 def register(_params)
 end
 
 def filter(event)
   reason = event.get("[@metadata][dead_letter_queue][reason]").to_s
-  answer = reason[ANSWER, 1] || reason
+  error = error(reason)
   raw = event.get("[@metadata][raw]") || event.to_json
   index = event.get("[@metadata][dead]")
 
   doc = {
     "@timestamp" => event.timestamp,
-    "message" => causes(answer)[0, MAX_REASON_CHARACTERS],
-    "error" => { "type" => answer[TYPE, 1] || "unknown" },
+    "message" => (error ? causes(error) : reason)[0, MAX_REASON_CHARACTERS],
+    "error" => { "type" => (error || {}).fetch("type", "unknown") },
     "event" => { "kind" => "pipeline_error", "original" => raw, "original_bytes" => raw.bytesize }
   }
   KEPT.each do |place, reference|
@@ -46,14 +46,31 @@ def filter(event)
   [made]
 end
 
+# The `error` of Elasticsearch's answer; nothing where there is none.
+def error(reason)
+  answer = reason[ANSWER, 1]&.gsub(TOKEN) do |token|
+    case token
+    when "=>" then ":"
+    when "nil" then "null"
+    else LogStash::Json.dump([plain(token[1..-2])])[1..-2]
+    end
+  end
+  found = LogStash::Json.load(answer)["create"]["error"] if answer
+  found if found.is_a?(Hash)
+rescue StandardError
+  nil
+end
+
 # The reason of the error and those of all `caused_by` within it: the outermost often says only that a field could not be read.
-def causes(answer)
-  reasons = answer.scan(REASON).map { |(reason)| plain(reason) }.uniq
-  reasons.empty? ? answer : reasons.join(", caused by: ")
+def causes(error)
+  reasons = []
+  while error.is_a?(Hash) && reasons.length < MAX_CAUSES
+    reasons << error["reason"].to_s
+    error = error["caused_by"]
+  end
+  reasons.reject(&:empty?).uniq.join(", caused by: ")
 end
 
 def plain(text)
   text.gsub(ESCAPED) { $1 || $2 ? ($1 || $2).hex.chr(Encoding::UTF_8) : CONTROL.fetch($3, $3) }
-rescue RangeError
-  text
 end

@@ -72,7 +72,8 @@ fn measure(cli: &Cli, repository: &Path, program: &Program) -> Result<(), String
     stack_tests::logpath::readable(logs.path())?;
     let elasticsearch = Elasticsearch::start(repository)?;
     let password = elasticsearch.secret("logstash_elasticsearch_password")?;
-    let mut logstash = Logstash::start(program, repository, logs.path(), &elasticsearch.url(), &password)?;
+    let mut logstash =
+        Logstash::start(program, repository, logs.path(), &elasticsearch.url(), &password, &[])?;
     logstash.wait_ready()?;
     let mut files = Files { folder: logs.path().to_owned(), traffic: Traffic::default(), lines: 0 };
 

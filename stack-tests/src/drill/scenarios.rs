@@ -383,10 +383,15 @@ pub(super) const PROMETHEUS_FULL: Scenario = Scenario {
 
 pub(super) const ELASTICSEARCH_DISK: Scenario = Scenario {
     name: "elasticsearch-disk",
-    alerts: &[warning("ElasticsearchDiskLow")],
+    alerts: &[warning("ElasticsearchDiskLow"), warning("ElasticsearchShardsLow")],
     service: Some("elasticsearch-exporter"),
     changes: Changes::Limits,
     begins: minutes(25),
-    fault: |drill| faults::limits(drill, &[("elasticsearch_disk_free_ratio", "1.01")]),
+    fault: |drill| {
+        faults::limits(
+            drill,
+            &[("elasticsearch_disk_free_ratio", "1.01"), ("elasticsearch_shards_ratio", "-1")],
+        )
+    },
     ..PLAIN
 };

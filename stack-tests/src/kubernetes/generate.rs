@@ -17,8 +17,12 @@ use crate::pins::{self, Pin};
 pub(super) const THRESHOLDS: &str = "components/thresholds";
 const AGENT_CONFIG: [&str; 3] = ["tenants.toml", "prices.toml", "compliance.toml"];
 /// Rule files that are not for a cluster, and why: README.md says it with the same words.
-pub const LEFT_OUT: [(&str, &str); 3] = [
+pub const LEFT_OUT: [(&str, &str); 4] = [
     ("hosts", "node rules come with the operator's own stack"),
+    (
+        "log-path",
+        "they need log-watch and elasticsearch-exporter, which ask one agent and one Elasticsearch by name",
+    ),
     (
         "logs",
         "they need log-watch and elasticsearch-exporter, which ask one agent and one Elasticsearch by name",

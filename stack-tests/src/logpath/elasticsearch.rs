@@ -16,7 +16,7 @@ use crate::{clients, programs::free_port, wait};
 const START: Duration = Duration::from_mins(15);
 const SERVICES: [&str; 2] = ["elasticsearch", "elasticsearch-setup"];
 /// What a search gives at once.
-const PAGE: usize = 500;
+const PAGE: usize = 100;
 
 /// The node; it is gone, with what it has, when this is dropped.
 pub struct Elasticsearch {

@@ -37,7 +37,8 @@ impl Jruby {
     /// Why there is none.
     pub fn find() -> Result<Self, String> {
         let list = ["image", "ls", REPOSITORY, "--format", "{{.Repository}}:{{.Tag}}"];
-        let images = run(Command::new("docker").args(list)).map_err(|_| "docker does not answer".to_owned())?;
+        let images =
+            run(Command::new("docker").args(list)).map_err(|_| "docker does not answer".to_owned())?;
         let image = images.lines().find(|image| !image.ends_with(":building") && !image.contains("<none>"));
         let image = image.ok_or(format!("there is no image {REPOSITORY}: setup/jruby.sh builds it"))?;
         Ok(Self { image: image.to_owned() })

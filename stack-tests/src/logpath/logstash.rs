@@ -15,12 +15,17 @@ use crate::{clients, programs::free_port, wait};
 /// How long a start may take: `JRuby` and a dozen plugins, on a machine that does other things besides.
 const START: Duration = Duration::from_mins(15);
 /// As in docker-compose.yml.
-const JAVA_OPTIONS: &str =
-    "-Xms512m -Xmx512m -XX:+UseSerialGC -XX:MaxDirectMemorySize=128m -Duser.timezone=UTC";
+const JAVA_OPTIONS: &str = concat!(
+    "-Xms512m -Xmx512m -XX:+UseSerialGC -XX:MaxDirectMemorySize=128m -Xss4m ",
+    "-XX:-HeapDumpOnOutOfMemoryError -XX:+ExitOnOutOfMemoryError -Duser.timezone=UTC"
+);
 /// Where the image has its things.
 const IMAGE_HOME: &str = "/usr/share/logstash";
 /// The file of the password, by the name of its secret.
 const SECRET: &str = "logstash_elasticsearch_password";
+/// The file of who may send audit events, by the name of its secret; and that of the tests, in `logstash/`.
+const SENDERS: &str = "logstash_audit_senders";
+const TEST_SENDERS: &str = "tests/jruby/audit_senders";
 
 /// The ports of one Logstash, all on the loopback interface.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +59,14 @@ enum Running {
 
 impl Logstash {
     /// Starts it with the pipelines of the repository; it reads files in `logs` (a pattern, if it is a process) and writes to
-    /// `elasticsearch`. Its API may not answer yet.
+    /// `elasticsearch`. Its API may not answer yet. `more` are variables of the pipelines.
     pub fn start(
         program: &Program,
         repository: &Path,
         logs: &Path,
         elasticsearch: &str,
         password: &str,
+        more: &[(&'static str, &str)],
     ) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("logstash").tempdir().map_err(|e| e.to_string())?;
         super::readable(folder.path())?;
@@ -91,9 +97,12 @@ impl Logstash {
             ("ELASTICSEARCH_URL", elasticsearch.to_owned()),
             ("AGENT_LOG_DIR", logs.display().to_string()),
         ];
+        variables.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         if let Program::Home(home) = program {
             let secret = folder.path().join(SECRET);
             variables.push(("LOGSTASH_ELASTICSEARCH_PASSWORD_FILE", secret.display().to_string()));
+            variables
+                .push(("LOGSTASH_AUDIT_SENDERS_FILE", component.join(TEST_SENDERS).display().to_string()));
             variables.push(("LOGSTASH_ENTRYPOINT", home.join("bin/logstash").display().to_string()));
             variables.push(("LOGSTASH_DATA_DIR", data.display().to_string()));
             variables.push(("LOGSTASH_PIPELINE_DIR", component.join("pipeline").display().to_string()));
@@ -154,6 +163,7 @@ impl Logstash {
             (settings.join("log4j2.properties"), format!("{IMAGE_HOME}/config/log4j2.properties")),
             (component.join("pipeline"), format!("{IMAGE_HOME}/pipeline")),
             (self.folder.path().join(SECRET), format!("/run/secrets/{SECRET}")),
+            (component.join(TEST_SENDERS), format!("/run/secrets/{SENDERS}")),
             (self.root_of_logs().to_owned(), self.root_of_logs().display().to_string()),
         ];
         for (from, to) in mounts {

@@ -161,7 +161,9 @@ fn days_fit(repository: &Path) -> Result<(), String> {
         })?;
         let monthly = days_of(repository, &format!("{stream}-monthly"))?;
         // An index of a month is made at its first day or later, and has lines up to its last.
-        ensure(monthly >= days + 31, || format!("{stream}-monthly ends {monthly} days after its index is made"))?;
+        ensure(monthly >= days + 31, || {
+            format!("{stream}-monthly ends {monthly} days after its index is made")
+        })?;
         indices += days + 2 + 3 * (monthly / 28 + 2);
     }
     indices += 2 * (days_of(repository, "agent-traces")? + 2);

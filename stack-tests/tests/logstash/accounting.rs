@@ -1,12 +1,13 @@
 //! No line is lost and none is doubled: lines written = indexed + audit + unparsed + dead, to the line, while Logstash is
-//! killed, what it writes to is away, files are rotated and deleted, and the lines themselves are broken in every way.
+//! killed, what it writes to is away, files are rotated and deleted, and the lines themselves are broken in every way: nested, long,
+//! of more days than Elasticsearch opens indices, two on one line.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::Write as _,
+    io::{BufWriter, Write as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use libtest_mimic::Trial;
@@ -26,6 +27,12 @@ use crate::{ensure, needing};
 const LIMIT: Duration = Duration::from_mins(10);
 /// Lines of each hour's file, of which every twelfth is broken.
 const LINES_AN_HOUR: usize = 1200;
+/// What waits after an outage: so many lines, each of so many bytes.
+const LONG_LINES: (usize, usize) = (3000, 200_000);
+/// More days than Elasticsearch's nodes take shards.
+const DAYS: usize = 1200;
+/// Days of what Elasticsearch keeps, months, and what else there is.
+const MOST_INDICES: usize = 80;
 
 pub(crate) fn trials(repository: &Path, logstash: &Result<Program, String>) -> Vec<Trial> {
     let (with_recorder, with_elasticsearch) = (repository.to_owned(), repository.to_owned());
@@ -110,7 +117,8 @@ fn account(repository: &Path, program: &Program, mut store: Store) -> Result<(),
     let folder = tempfile::Builder::new().prefix("logs").tempdir().map_err(|e| e.to_string())?;
     readable(folder.path())?;
     let mut agent = Agent { folder: folder.path().to_owned(), expected: BTreeMap::new() };
-    let mut logstash = Logstash::start(program, repository, folder.path(), &store.url(), &store.password()?)?;
+    let mut logstash =
+        Logstash::start(program, repository, folder.path(), &store.url(), &store.password()?, &[])?;
     logstash.wait_ready()?;
     let mut run = || -> Result<(), String> {
         // Killed in the middle of a file; the next one is begun and written while nobody reads.
@@ -142,6 +150,18 @@ fn account(repository: &Path, program: &Program, mut store: Store) -> Result<(),
         logstash.stop()?;
         agent.hour(5)?;
         logstash.restart(repository)?;
+        store.wait_for(agent.expected.len())?;
+        agent.days()?;
+        store.wait_for(agent.expected.len())?;
+        // Long lines fill the queue while it is away, and come out of it at once.
+        store.stop()?;
+        agent.long_lines()?;
+        wait::until("long lines wait in the queue", LIMIT, || {
+            let stats = logstash.stats("pipelines/agent-logs")?;
+            let waiting = stats["pipelines"]["agent-logs"]["queue"]["queue_size_in_bytes"].as_u64();
+            ensure(waiting > Some(400 << 20), || format!("{waiting:?} bytes"))
+        })?;
+        store.resume()?;
         store.wait_for(agent.expected.len())
     };
     run().map_err(|e| format!("{e}\n{}", logstash.last_words()))?;
@@ -149,6 +169,8 @@ fn account(repository: &Path, program: &Program, mut store: Store) -> Result<(),
     logstash.stop()?;
     let documents = store.documents()?;
     agent.compare(&documents)?;
+    let indices: BTreeSet<_> = documents.iter().map(|document| &document.index).collect();
+    ensure(indices.len() <= MOST_INDICES, || format!("{} indices: {indices:?}", indices.len()))?;
     ensure(!logstash.log().contains(QUESTION), || "Logstash's own log quotes a question".into())
 }
 
@@ -216,6 +238,35 @@ impl Agent {
         Ok(())
     }
 
+    /// Lines of a day each, up to tomorrow.
+    fn days(&mut self) -> Result<(), String> {
+        let mut lines = append(&self.file(6))?;
+        for number in 0..DAYS {
+            let id = format!("U{:07}Z", 1_000_000 + number);
+            let time = SystemTime::now() - Duration::from_hours(24 * number as u64);
+            let line = json!({ "v": 0, "msg": "a day", "level": 30, "request_id": id, "query_preview": QUESTION,
+                "time": humantime::format_rfc3339_millis(time).to_string() });
+            writeln!(lines, "{line}").map_err(|e| e.to_string())?;
+            self.expected.insert(id, End::Indexed);
+        }
+        Ok(())
+    }
+
+    fn long_lines(&mut self) -> Result<(), String> {
+        let mut lines = BufWriter::new(append(&self.file(7))?);
+        let text = "x".repeat(LONG_LINES.1);
+        for number in 0..LONG_LINES.0 {
+            let id = format!("U{:07}Z", 2_000_000 + number);
+            writeln!(
+                lines,
+                r#"{{"v":0,"msg":"long","level":30,"time":"2025-11-24T07:00:00.{number:09}Z","request_id":"{id}","error_stack":"{text}"}}"#
+            )
+            .map_err(|e| e.to_string())?;
+            self.expected.insert(id, End::Indexed);
+        }
+        lines.flush().map_err(|e| e.to_string())
+    }
+
     fn delete(&self, hour: usize) -> Result<(), String> {
         fs::remove_file(self.file(hour)).map_err(|e| e.to_string())
     }
@@ -273,7 +324,13 @@ fn broken(kind: usize, mut line: Value, id: &str) -> (Vec<u8>, End) {
         line.to_string().into_bytes()
     };
     let nested = (0..40).fold(json!(1), |inner, _| json!({ "n": inner }));
-    match kind % 18 {
+    // As text: a reader of JSON in Rust goes no deeper than 128 levels.
+    let deep = |open: &str, close: &str, levels: usize| {
+        let text = line.to_string();
+        format!("{},\"zzz\":{}1{}}}", &text[..text.len() - 1], open.repeat(levels), close.repeat(levels))
+            .into_bytes()
+    };
+    match kind % 22 {
         0 => {
             let text = format!("{{\"request_id\":\"{id}\",{}", &line.to_string()[1..60]);
             (text.into_bytes(), End::Unparsed)
@@ -303,7 +360,11 @@ fn broken(kind: usize, mut line: Value, id: &str) -> (Vec<u8>, End) {
         // Windows' end of a line; and a blank one after it, which nobody misses.
         15 => ([line.to_string().as_bytes(), b"\r\n  \r"].concat(), End::Indexed),
         16 => (with(line, "error_message", json!("x".repeat(300_000))), End::Indexed),
-        _ if kind % 54 == 17 => (with(line, "zzz", json!("x".repeat(9_000_000))), End::Unparsed),
-        _ => (with(line, "zzz", json!("x".repeat(1_200_000))), End::Unparsed),
+        17 if kind % 66 == 17 => (with(line, "zzz", json!("x".repeat(9_000_000))), End::Unparsed),
+        17 => (with(line, "zzz", json!("x".repeat(1_200_000))), End::Unparsed),
+        18 => (deep(r#"{"n":"#, "}", 300), End::Unparsed),
+        19 => (deep("[", "]", 450), End::Unparsed),
+        20 => (deep(r#"{"n":["#, "]}", 250 + kind % 500), End::Unparsed),
+        _ => ([line.to_string(), line.to_string()].concat().into_bytes(), End::Unparsed),
     }
 }

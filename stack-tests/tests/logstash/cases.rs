@@ -33,6 +33,8 @@ pub(crate) const LOG_DIR: &str = "/var/log/agent/";
 /// The files that the lines stand in: the hour and the day of what has no time of its own.
 const AGENT_FILE: &str = "agent.2025-11-24-09.ndjson";
 const AUDIT_FILE: &str = "audit.2025-11-24.ndjson";
+/// So many that the days of all cases have indices of their own, whenever the cases run.
+const EVERY_DAY: [(&str, &str); 2] = [("LOGSTASH_LOG_DAYS", "36500"), ("LOGSTASH_AUDIT_DAYS", "36500")];
 /// All cases together, once Logstash runs; dead letters take some seconds of their own.
 const LIMIT: Duration = Duration::from_mins(10);
 /// Stands in every broken line that is made here: none of it may be in Logstash's own log.
@@ -155,7 +157,8 @@ fn run(repository: &Path, program: &Program) -> Result<Outcome, String> {
     let folder = tempfile::Builder::new().prefix("cases").tempdir().map_err(|e| e.to_string())?;
     readable(folder.path())?;
     let mut cases = read_cases(repository)?;
-    let generated = |name: &str, file: &str, lines| Case { name: name.into(), file: file.into(), key: None, lines };
+    let generated =
+        |name: &str, file: &str, lines| Case { name: name.into(), file: file.into(), key: None, lines };
     let lines = huge_lines().join(&b'\n').into_iter().chain(*b"\n").collect();
     cases.push(generated("generated-huge", AGENT_FILE, lines));
     let lines = format!("{{\"msg\":\"{SECRET}\"}}\n{{\"msg\":\"{SECRET}\n").into_bytes();
@@ -169,7 +172,7 @@ fn run(repository: &Path, program: &Program) -> Result<Outcome, String> {
         fs::write(directory.join(&case.file), &case.lines).map_err(|e| e.to_string())?;
     }
     let mut logstash =
-        Logstash::start(program, repository, &folder.path().join("*"), &recorder.url(), "any")?;
+        Logstash::start(program, repository, &folder.path().join("*"), &recorder.url(), "any", &EVERY_DAY)?;
     logstash.wait_ready()?;
 
     let in_files: usize =
