@@ -25,7 +25,8 @@ const COERCED: [&str; 1] = ["wrong-types"];
 
 pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
     let mut trials = vec![trial("grammar::tells_right_from_wrong".into(), grammar::tells_right_from_wrong)];
-    let of_repository: [(&str, Check<Path>); 6] = [
+    let of_repository: [(&str, Check<Path>); 7] = [
+        ("pipelines::what_batches_hold_fits_into_the_heap", batches),
         ("pipelines::are_the_language_and_each_plugin_has_an_id_of_its_own", pipelines),
         ("pipelines::every_variable_has_a_default_or_is_set_by_compose", variables),
         ("mapping::every_field_it_writes_is_in_the_templates", written_fields),
@@ -109,6 +110,28 @@ fn variables(repository: &Path) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// A batch never spans two pages of the queue, so a page bounds its bytes.
+fn batches(repository: &Path) -> Result<(), String> {
+    /// What a line takes on its way, as a multiple of its size; and what Logstash takes without any, in MB.
+    const TIMES: u64 = 6;
+    const IDLE: u64 = 200;
+    let settings = read(&repository.join("logstash/config/logstash.yml"))?;
+    let compose = read(&repository.join("docker-compose.yml"))?;
+    let pipeline = read(&repository.join("logstash/pipeline/agent-logs.conf"))?;
+    let number = |text: &str, pattern: &str| {
+        let found = regex(pattern).captures(text).and_then(|found| found[1].parse::<u64>().ok());
+        found.ok_or(format!("nothing like {pattern}"))
+    };
+    let page = number(&settings, r"(?m)^queue\.page_capacity: (\d+)mb$")?;
+    let workers = number(&settings, r"(?m)^pipeline\.workers: (\d+)$")?;
+    let heap = number(&compose, r"LOGSTASH_HEAP:-(\d+)m")?;
+    ensure(workers * page * TIMES + IDLE <= heap, || {
+        format!("{workers} workers with {page} MB each do not fit into a heap of {heap} MB")
+    })?;
+    let body = number(&pipeline, r"max_content_length => (\d+)")?;
+    ensure(body < page << 20, || format!("HTTP takes {body} bytes, which may be a line larger than a page"))
 }
 
 /// Field of a line => place in the document, as `bunyan.rb` has it.

@@ -25,7 +25,9 @@ fn ask(drill: &Drill, user: &str, request: &str, body: Option<&Value>) -> Result
 /// Documents of five minutes ago in the day's index of these names, added as Logstash adds them, until this is dropped.
 fn documents<'d>(drill: &'d Drill, index: &str, sources: &[Value]) -> Result<Fault<'d>, String> {
     let time = humantime::format_rfc3339_millis(SystemTime::now() - AGE).to_string();
-    let index = format!("{index}-{}", time[..10].replace('-', "."));
+    // What could not be used has an index a month.
+    let span = if index.ends_with("-unparsed") { &time[..7] } else { &time[..10] };
+    let index = format!("{index}-{}", span.replace('-', "."));
     let run = uuid::Uuid::new_v4();
     let added: Vec<_> = (0..sources.len()).map(|n| format!("/{index}/_doc/drill-{run}-{n}")).collect();
     let off = {

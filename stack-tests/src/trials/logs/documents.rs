@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use regex::Regex;
+use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
 use crate::{
@@ -92,7 +92,8 @@ pub(super) fn time_of(document: &Document) -> Result<SystemTime, String> {
 }
 
 fn moved(document: &Document, shift: Duration, run: &str) -> Result<Document, String> {
-    let day = Regex::new(r"\d{4}\.\d{2}\.\d{2}$").expect("a constant pattern");
+    // An index of a day or of a month.
+    let span = Regex::new(r"\d{4}\.\d{2}(\.\d{2})?$").expect("a constant pattern");
     let time = humantime::format_rfc3339_nanos(time_of(document)? + shift).to_string();
     let mut source = document.source.clone();
     for pointer in ["/request_id", "/rated_request_id", "/trace/id"] {
@@ -109,7 +110,9 @@ fn moved(document: &Document, shift: Duration, run: &str) -> Result<Document, St
         source["boot_id"] = json!(format!("{run}-{}", document.id));
     }
     source["@timestamp"] = json!(time);
-    let index = day.replace(&document.index, time[..10].replace('-', ".")).into_owned();
+    let index =
+        span.replace(&document.index, |found: &Captures<'_>| time[..found[0].len()].replace('-', "."));
+    let index = index.into_owned();
     Ok(Document { id: format!("{run}-{}", document.id), index, source })
 }
 
