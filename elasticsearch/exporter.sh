@@ -10,4 +10,4 @@ fi
 ES_USERNAME=${ELASTICSEARCH_USER:-log_metrics}
 ES_PASSWORD=$(cat "$file")
 export ES_USERNAME ES_PASSWORD
-exec /bin/elasticsearch_exporter --es.uri="${ELASTICSEARCH_URL:-http://elasticsearch:9200}" --es.all --es.clustersettings "$@"
+exec /bin/elasticsearch_exporter --es.uri="${ELASTICSEARCH_URL:-http://elasticsearch:9200}" --es.all --collector.clustersettings "$@"
