@@ -31,6 +31,9 @@ use super::{
 /// Tokens in a chunk of a stream: one timer and one frame for each token would make the simulator the bottleneck.
 const TOKENS_PER_CHUNK: usize = 8;
 
+/// Prompts are cached in pieces of so many tokens, as with OpenAI.
+const CACHED_TOKENS_STEP: u64 = 128;
+
 /// How long a request hangs whose caller does not give up.
 const HANG: Duration = Duration::from_mins(5);
 
@@ -112,9 +115,13 @@ impl Completion {
         let quoted = request.quoted.as_deref().filter(|_| !draw.wrong);
         let answer = Answer::compose(quoted, request.topic, draw.output_tokens, request.max_tokens);
         let reported = |tokens: u64| (tokens as f64 * draw.token_factor).round() as u64;
+        let cached = (request.prompt_tokens as f64 * request.model.cached_share) as u64;
+        let reasoning = u64::from(draw.reasoning_tokens);
         let usage = Usage {
             prompt: reported(request.prompt_tokens),
-            completion: reported(answer.tokens.len() as u64),
+            completion: reported(answer.tokens.len() as u64 + reasoning),
+            cached: reported(cached / CACHED_TOKENS_STEP * CACHED_TOKENS_STEP),
+            reasoning: reported(reasoning),
         };
         Self {
             id,
@@ -169,11 +176,13 @@ impl Completion {
     }
 
     fn reported_usage(&self) -> Value {
-        let Usage { prompt, completion } = self.usage;
+        let Usage { prompt, completion, cached, reasoning } = self.usage;
         json!({
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt.saturating_add(completion),
+            "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": reasoning, "audio_tokens": 0},
         })
     }
 }

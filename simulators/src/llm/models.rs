@@ -31,15 +31,21 @@ pub(super) struct Model {
     pub(super) per_token: Spread,
     /// Tokens in an answer.
     pub(super) output_tokens: Spread,
+    /// Tokens of reasoning before an answer, of a model that reasons. They are reported and never shown.
+    pub(super) reasoning_tokens: Option<Spread>,
+    /// Share of the prompt that the provider has in its cache, 0 to 1.
+    pub(super) cached_share: f64,
 }
 
 /// All models.
-pub(super) const MODELS: [Model; 2] = [
+pub(super) const MODELS: [Model; 5] = [
     Model {
         id: "sim-small",
         first_token: Spread { median: 0.25, p95: 0.6 },
         per_token: Spread { median: 0.004, p95: 0.008 },
         output_tokens: Spread { median: 60.0, p95: 180.0 },
+        reasoning_tokens: None,
+        cached_share: 0.0,
     },
     // Slower and wordier; a call costs some 25 times as much at the prices the agent's price file has.
     Model {
@@ -47,6 +53,33 @@ pub(super) const MODELS: [Model; 2] = [
         first_token: Spread { median: 0.6, p95: 1.5 },
         per_token: Spread { median: 0.012, p95: 0.025 },
         output_tokens: Spread { median: 90.0, p95: 300.0 },
+        reasoning_tokens: None,
+        cached_share: 0.0,
+    },
+    // The names of real models, for their list prices; only that they differ as these do is like them.
+    Model {
+        id: "gpt-5.6-terra",
+        first_token: Spread { median: 0.4, p95: 0.8 },
+        per_token: Spread { median: 0.005, p95: 0.008 },
+        output_tokens: Spread { median: 60.0, p95: 150.0 },
+        reasoning_tokens: Some(Spread { median: 60.0, p95: 200.0 }),
+        cached_share: 0.5,
+    },
+    Model {
+        id: "gpt-5.4-mini",
+        first_token: Spread { median: 0.3, p95: 0.6 },
+        per_token: Spread { median: 0.004, p95: 0.008 },
+        output_tokens: Spread { median: 60.0, p95: 180.0 },
+        reasoning_tokens: Some(Spread { median: 30.0, p95: 100.0 }),
+        cached_share: 0.5,
+    },
+    Model {
+        id: "gpt-5.6-luna",
+        first_token: Spread { median: 0.2, p95: 0.5 },
+        per_token: Spread { median: 0.003, p95: 0.006 },
+        output_tokens: Spread { median: 60.0, p95: 180.0 },
+        reasoning_tokens: None,
+        cached_share: 0.5,
     },
 ];
 

@@ -29,6 +29,10 @@ pub(super) struct Record {
 pub(super) struct Usage {
     pub(super) prompt: u64,
     pub(super) completion: u64,
+    /// Part of the prompt.
+    pub(super) cached: u64,
+    /// Part of the completion.
+    pub(super) reasoning: u64,
 }
 
 impl Record {

@@ -140,7 +140,7 @@ async fn models_are_listed_and_health_is_told() {
     let base = provider().await;
     let models: Value = client().get(format!("{base}/v1/models")).send().await.unwrap().json().await.unwrap();
     let ids: Vec<_> = models["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
-    assert_eq!(ids, ["sim-small", "sim-large"]);
+    assert_eq!(ids, ["sim-small", "sim-large", "gpt-5.6-terra", "gpt-5.4-mini", "gpt-5.6-luna"]);
     assert_eq!(client().get(format!("{base}/healthz")).send().await.unwrap().status(), 200);
 }
 
