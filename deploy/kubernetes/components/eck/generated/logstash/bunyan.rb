@@ -30,7 +30,8 @@ ERROR_MESSAGE = %w[error message].freeze
 OWN = %w[
   request_id tenant_id tenant_tier endpoint
   query_preview query_length rule action stage cache_type cached passages
-  model input_tokens output_tokens tokens cost_usd ttft_seconds duration_seconds usage_estimated
+  model response_model failed_model finish_reason
+  input_tokens output_tokens cache_read_tokens cache_write_tokens reasoning_tokens tokens cost_usd ttft_seconds duration_seconds usage_estimated
   answer_bytes
   budget_usd hard reason attempt wait_seconds rated_request_id rating status
   api admin provider log_policy faults actor as_of timeout_seconds panic_location log_target lines_lost events_lost
