@@ -221,7 +221,7 @@ impl From<LlmError> for ApiError {
             ErrorType::UpstreamError => "The model provider answered with an error: try again later.",
             _ => "The model provider's answer could not be understood: try again later.",
         };
-        let retry_after = error.retry_after();
+        let retry_after = error.retry_after_seconds();
         Self { retry_after, cause: Some(Arc::new(error)), ..Self::new(kind, message) }
     }
 }

@@ -7,11 +7,11 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use crate::pipeline::{
     cost::NanoUsd,
-    llm::{Completion, LlmError},
+    llm::{Completion, Limits, LlmError},
 };
 
 const MAX_EXTRA_LATENCY_SECONDS: f64 = 600.0;
@@ -86,27 +86,24 @@ impl Faults {
         NanoUsd((cost.0 as f64 * self.cost_factor).round() as u64)
     }
 
-    /// A call of the provider that may take `timeout`.
+    /// A call of the provider within its limits, of which the extra latency takes a part.
     pub async fn disturb(
         &self,
-        timeout: Duration,
+        limits: &Limits,
         call: impl Future<Output = Result<Completion, LlmError>>,
     ) -> Result<Completion, LlmError> {
         let extra = Duration::from_secs_f64(self.extra_latency_seconds);
-        if rand::random_bool(self.hang_ratio) || extra >= timeout {
-            sleep(timeout).await;
-            return Err(LlmError::TimedOut(timeout));
+        if rand::random_bool(self.hang_ratio) || limits.started + extra >= limits.begin {
+            sleep_until(limits.begin.into()).await;
+            return Err(LlmError::TimedOut(limits.begin.duration_since(limits.started)));
         }
         if !extra.is_zero() {
             sleep(extra).await;
         }
         if rand::random_bool(self.error_ratio) {
-            return Err(LlmError::Refused { status: 500, body: INJECTED.to_owned() });
+            return Err(LlmError::Refused { status: 500, retry_after: None, body: INJECTED.to_owned() });
         }
         let mut completion = call.await?;
-        completion.duration += extra;
-        completion.time_to_first_token += extra;
-        completion.time_to_first_chunk = completion.time_to_first_chunk.map(|time| time + extra);
         if !self.append_to_answer.is_empty() {
             completion.text.push(' ');
             completion.text.push_str(&self.append_to_answer);

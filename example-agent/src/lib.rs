@@ -21,7 +21,7 @@ use crate::{
     console::Console,
     faults::CurrentFaults,
     lifecycle::Lifecycle,
-    pipeline::{Pipeline, llm::LlmClient},
+    pipeline::{Pipeline, Provider, llm::LlmClient, models::Models},
     settings::Settings,
     telemetry::{Handles, metrics::Metrics},
     tenants::Tenants,
@@ -56,18 +56,19 @@ impl App {
         let (tenants, prices) = (settings.tenants()?, settings.prices()?);
         let rules = settings.compliance_rules()?;
         let llm = LlmClient::new(settings)?;
-        let model = llm.model();
-        let price = prices.get(model);
-        if price.is_none() {
-            let as_of = &prices.as_of;
+        let fallback = settings.llm_fallback_model.as_deref();
+        let models = Models::new(&settings.llm_model, &settings.llm_tier_models, fallback, &prices);
+        for model in models.all().iter().filter(|model| model.price.is_none()) {
+            let (model, as_of) = (&*model.name, &prices.as_of);
             tracing::warn!(model, as_of, "the price file has no such model: its calls count as free");
         }
         let faults = Arc::<CurrentFaults>::default();
         let metrics =
-            Metrics::new(&tenants, &rules, llm.provider(), model, telemetry.clone(), faults.clone());
+            Metrics::new(&tenants, &rules, llm.provider(), &models, telemetry.clone(), faults.clone());
         let metrics = metrics.map_err(|e| format!("metrics: {e}"))?;
         let metrics = Arc::new(metrics);
-        let pipeline = Pipeline::new(settings, &tenants, llm, price, rules, metrics.clone(), faults.clone());
+        let provider = Provider { llm, models, prices };
+        let pipeline = Pipeline::new(settings, &tenants, provider, rules, metrics.clone(), faults.clone());
         Ok(Self {
             tenants,
             pipeline,

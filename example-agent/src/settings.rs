@@ -12,7 +12,7 @@ use reqwest::Url;
 use crate::{
     console::{ConsoleSettings, LINK_VARIABLES},
     evaluate::Golden,
-    pipeline::{compliance, cost::Prices},
+    pipeline::{compliance, models::TierModels, prices::Prices},
     telemetry::{Scope, log_policy::TierLevels, logs::LogLevels},
     tenants::Tenants,
 };
@@ -104,9 +104,16 @@ pub struct Settings {
     /// The provider's name in telemetry, as OpenTelemetry's conventions have it
     #[arg(long, env = "AGENT_LLM_PROVIDER", default_value = "openai", value_parser = plain_name, global = true)]
     pub llm_provider: String,
-    /// The model to ask; its price must stand in the price file
+    /// The model to ask; without a price in the catalogue or the price file its calls count as free
     #[arg(long, env = "AGENT_LLM_MODEL", default_value = "sim-small", global = true)]
     pub llm_model: String,
+    /// Models for tiers of tenants in place of that one, as vip=gpt-5,free=gpt-5-nano
+    #[arg(long, env = "AGENT_LLM_TIER_MODELS", default_value = "", hide_default_value = true, global = true,
+          value_parser = str::parse::<TierModels>)]
+    pub llm_tier_models: TierModels,
+    /// The model that takes over when another one fails or refuses, within the same time [default: none]
+    #[arg(long, env = "AGENT_LLM_FALLBACK_MODEL", global = true)]
+    pub llm_fallback_model: Option<String>,
     /// How long a request may wait for the model, all attempts together
     #[arg(long, env = "AGENT_LLM_TIMEOUT", default_value = "30s", value_parser = some_time, global = true)]
     pub llm_timeout: Duration,
@@ -130,7 +137,7 @@ pub struct Settings {
     /// Tenants file, TOML [default: built in]
     #[arg(long, env = "AGENT_TENANTS_FILE", global = true)]
     pub tenants_file: Option<PathBuf>,
-    /// Price file, TOML [default: built in]
+    /// Price file, TOML; its prices win over those of the built-in catalogue [default: built in]
     #[arg(long, env = "AGENT_PRICES_FILE", global = true)]
     pub prices_file: Option<PathBuf>,
     /// What questions and answers must not say, TOML [default: built in]
@@ -206,7 +213,8 @@ impl Settings {
     /// The price file, or the built-in one. The error is one line.
     pub fn prices(&self) -> Result<Prices, String> {
         let built_in = include_str!("../config/prices.toml");
-        parse_file("AGENT_PRICES_FILE", self.prices_file.as_deref(), built_in, Prices::parse)
+        let prices = parse_file("AGENT_PRICES_FILE", self.prices_file.as_deref(), built_in, Prices::parse);
+        prices.map(|prices| prices.of_provider(&self.llm_provider))
     }
 }
 

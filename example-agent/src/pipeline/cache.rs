@@ -1,4 +1,4 @@
-//! Answers kept for a while: same tenant, same model, same question.
+//! Answers kept for a while: same tenant, and so the same model, and same question.
 use std::{sync::Arc, time::Duration};
 
 use moka::future::Cache;
@@ -8,12 +8,13 @@ use moka::future::Cache;
 pub struct CachedAnswer {
     /// What the model said.
     pub text: String,
+    /// The model that said it.
+    pub model: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     tenant: usize,
-    model: Arc<str>,
     query: String,
 }
 
@@ -21,15 +22,14 @@ struct Key {
 #[derive(Debug)]
 pub struct AnswerCache {
     answers: Cache<Key, Arc<CachedAnswer>>,
-    model: Arc<str>,
 }
 
 /// What an entry takes besides its text: key, pointers and moka's own bookkeeping, roughly.
 const ENTRY_OVERHEAD: usize = 256;
 
 impl AnswerCache {
-    /// An empty cache for answers of one model. A `ttl` of zero keeps nothing.
-    pub fn new(model: Arc<str>, ttl: Duration, max_bytes: u64) -> Self {
+    /// An empty cache. A `ttl` of zero keeps nothing.
+    pub fn new(ttl: Duration, max_bytes: u64) -> Self {
         let answers = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &Key, answer: &Arc<CachedAnswer>| {
@@ -37,21 +37,17 @@ impl AnswerCache {
             })
             .time_to_live(ttl)
             .build();
-        Self { answers, model }
+        Self { answers }
     }
 
     /// The answer to a question of this tenant.
     pub async fn get(&self, tenant: usize, query: &str) -> Option<Arc<CachedAnswer>> {
-        self.answers.get(&self.key(tenant, query)).await
+        self.answers.get(&Key { tenant, query: normalise(query) }).await
     }
 
     /// Keeps an answer.
     pub async fn insert(&self, tenant: usize, query: &str, answer: CachedAnswer) {
-        self.answers.insert(self.key(tenant, query), Arc::new(answer)).await;
-    }
-
-    fn key(&self, tenant: usize, query: &str) -> Key {
-        Key { tenant, model: self.model.clone(), query: normalise(query) }
+        self.answers.insert(Key { tenant, query: normalise(query) }, Arc::new(answer)).await;
     }
 }
 
@@ -72,12 +68,12 @@ mod tests {
     use super::*;
 
     fn answer() -> CachedAnswer {
-        CachedAnswer { text: "42".to_owned() }
+        CachedAnswer { text: "42".to_owned(), model: "m".into() }
     }
 
     #[tokio::test]
     async fn white_space_does_not_matter_but_tenant_and_case_do() {
-        let cache = AnswerCache::new("m".into(), Duration::from_mins(1), 1 << 20);
+        let cache = AnswerCache::new(Duration::from_mins(1), 1 << 20);
         cache.insert(0, " What  is\nit? ", answer()).await;
         assert_eq!(cache.get(0, "What is it?").await.unwrap().text, "42");
         assert!(cache.get(1, "What is it?").await.is_none());
@@ -86,25 +82,25 @@ mod tests {
 
     #[tokio::test]
     async fn no_time_to_live_means_no_cache_and_nothing_larger_than_the_bound_is_kept() {
-        let off = AnswerCache::new("m".into(), Duration::ZERO, 1 << 20);
+        let off = AnswerCache::new(Duration::ZERO, 1 << 20);
         off.insert(0, "q", answer()).await;
         assert!(off.get(0, "q").await.is_none());
-        let small = AnswerCache::new("m".into(), Duration::from_mins(1), 512);
-        small.insert(0, "q", CachedAnswer { text: "x".repeat(1000) }).await;
+        let small = AnswerCache::new(Duration::from_mins(1), 512);
+        small.insert(0, "q", CachedAnswer { text: "x".repeat(1000), model: "m".into() }).await;
         small.answers.run_pending_tasks().await;
         assert!(small.get(0, "q").await.is_none());
     }
 
     #[tokio::test]
     async fn answers_go_when_their_time_is_over_and_all_together_stay_within_the_bound() {
-        let brief = AnswerCache::new("m".into(), Duration::from_millis(200), 1 << 20);
+        let brief = AnswerCache::new(Duration::from_millis(200), 1 << 20);
         brief.insert(0, "q", answer()).await;
         let begun = std::time::Instant::now();
         while brief.get(0, "q").await.is_some() {
             assert!(begun.elapsed() < Duration::from_secs(30), "it is kept for ever");
             tokio::task::yield_now().await;
         }
-        let bounded = AnswerCache::new("m".into(), Duration::from_mins(1), 10_000);
+        let bounded = AnswerCache::new(Duration::from_mins(1), 10_000);
         for number in 0..1000 {
             bounded.insert(0, &number.to_string(), answer()).await;
         }

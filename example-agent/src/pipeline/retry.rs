@@ -84,7 +84,7 @@ impl Retries {
         let longest = FIRST_WAIT.saturating_mul(1 << (attempt - 1).min(10)).min(MAX_WAIT);
         let wait = longest.mul_f64(rand::random());
         // The provider's word holds, the random part comes on top.
-        let wait = wait + error.retry_after_header().map_or(Duration::ZERO, Duration::from_secs);
+        let wait = wait.checked_add(error.retry_after().unwrap_or_default())?;
         (wait <= MAX_WAIT && wait < left && self.spend()).then_some((reason, wait))
     }
 
@@ -101,11 +101,11 @@ mod tests {
     const LEFT: Duration = Duration::from_secs(30);
 
     fn refused(status: u16) -> LlmError {
-        LlmError::Refused { status, body: String::new() }
+        LlmError::Refused { status, retry_after: None, body: String::new() }
     }
 
     fn rate_limited(retry_after: Option<u64>) -> LlmError {
-        LlmError::RateLimited { retry_after, body: String::new() }
+        LlmError::RateLimited { retry_after: retry_after.map(Duration::from_secs), body: String::new() }
     }
 
     #[test]
@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn what_would_fail_again_is_not_tried_again() {
         let retries = Retries::new(3, 1.0);
-        for error in [refused(400), refused(401), refused(200), LlmError::TimedOut(LEFT)] {
+        // 429 that is no rate limit is an account without money.
+        for error in [refused(400), refused(401), refused(429), refused(200), LlmError::TimedOut(LEFT)] {
             assert_eq!(retries.after(&error, 1, LEFT), None, "{error}");
         }
         for (error, reason) in
@@ -150,6 +151,13 @@ mod tests {
             assert!((1.0..=1.1).contains(&wait.as_secs_f64()), "{wait:?}");
         }
         assert_eq!(retries.after(&rate_limited(Some(3)), 1, LEFT), None);
+        assert_eq!(retries.after(&rate_limited(Some(u64::MAX)), 1, LEFT), None);
+        let unavailable = LlmError::Refused {
+            status: 503,
+            retry_after: Some(Duration::from_secs(20)),
+            body: String::new(),
+        };
+        assert_eq!(retries.after(&unavailable, 1, LEFT), None);
         assert!(retries.after(&refused(500), 8, LEFT).unwrap().1 <= MAX_WAIT);
     }
 }

@@ -87,7 +87,7 @@ async fn work(
     tokio::select! {
         biased;
         answer = answer => match answer {
-            Ok(answer) => Ok(facts(&app, &scope, &answer?)),
+            Ok(answer) => Ok(facts(&scope, &answer?)),
             Err(panic) => Err(ApiError::panicked(&*panic)),
         },
         () = app.lifecycle.reached(Phase::Cutting) => Err(ApiError::shutting_down()),

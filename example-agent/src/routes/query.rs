@@ -12,8 +12,7 @@ use super::{MAX_ECHOED_CHARS, body, events, observe::RequestScope};
 use crate::{
     App,
     error::{ApiError, ErrorType},
-    pipeline::{Answer, Question},
-    telemetry::events::RequestStarted,
+    pipeline::{Answer, Question, llm::FinishReason},
     tenants::Tenant,
 };
 
@@ -38,23 +37,23 @@ pub(super) async fn query(
     };
     let query_length = query.chars().count();
     scope.identify(tenant.clone(), &query, query_length);
-    RequestStarted { query: &query, query_length }.emit();
     if stream {
         return Box::pin(events::answer(app, scope, tenant, query)).await;
     }
     let question = Question { tenant: &tenant, query: &query, cost: scope.cost() };
     let answer = app.pipeline.answer(&question, None).await?;
-    let mut facts = facts(&app, &scope, &answer);
+    let mut facts = facts(&scope, &answer);
     facts.insert("answer".to_owned(), answer.text.into());
     Ok(Json(facts).into_response())
 }
 
 /// All that the caller learns of an answer but its text.
-pub(super) fn facts(app: &App, scope: &RequestScope, answer: &Answer) -> Map<String, Value> {
+pub(super) fn facts(scope: &RequestScope, answer: &Answer) -> Map<String, Value> {
     scope.answered(answer.cached);
     let facts = [
         ("request_id", json!(scope.id())),
-        ("model", json!(app.pipeline.model())),
+        ("model", json!(&*answer.model)),
+        ("finish_reason", json!(answer.finish.map(FinishReason::as_str))),
         ("tokens", json!(answer.tokens)),
         ("cost_usd", json!(scope.cost().get().as_usd())),
         ("cached", json!(answer.cached)),

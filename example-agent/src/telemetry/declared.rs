@@ -78,6 +78,16 @@ declare! {
         "Cost of the model provider's calls in US dollars, at the list prices of the price file.";
     LLM_TOKENS = "agent_llm_tokens_total", Kind::Counter, ["model", "tenant_id", "direction"],
         "Tokens as the model provider reports them, or estimated, by direction: input or output.";
+    LLM_TOKEN_DETAILS = "agent_llm_token_details_total", Kind::Counter, ["model", "tenant_id", "detail"],
+        "Tokens read from the provider's cache, written to it, or used for reasoning: parts of the input and the output, not to be added to them.";
+    LLM_FINISH = "agent_llm_finish_total", Kind::Counter, ["model", "reason"],
+        "Answers of the model by the reason why they end; none where the provider gives no reason.";
+    LLM_FALLBACKS = "agent_llm_fallbacks_total", Kind::Counter, ["from", "to"],
+        "Calls that another model took over from one that failed or refused.";
+    LLM_SUBSTITUTED_CALLS = "agent_llm_substituted_calls_total", Kind::Counter, ["model"],
+        "Calls that another model answered than the one asked for. They cost what that one costs, if it has a price.";
+    PRICE_CATALOGUE_TIMESTAMP = "agent_price_catalogue_timestamp_seconds", Kind::Gauge, [],
+        "The day of the built-in price catalogue, in Unix seconds.";
     ACTIVE_CONNECTIONS = "agent_active_connections", Kind::Gauge, [],
         "Open connections to the API.";
     REQUESTS_IN_FLIGHT = "agent_requests_in_flight", Kind::Gauge, [],

@@ -16,7 +16,8 @@ use crate::{
     pipeline::{
         compliance::{Rule, Stage},
         cost::{NanoUsd, Usage},
-        llm::{Completion, LlmError},
+        llm::{Completion, FinishReason, LlmError},
+        models::Model,
         retrieval::Found,
         retry::Reason,
     },
@@ -83,14 +84,19 @@ impl FaultsChanged {
 pub struct RequestStarted<'a> {
     /// The question.
     pub query: &'a str,
-    /// Its length in characters.
-    pub query_length: usize,
+    /// Whether the compliance rules allow it. Of one that must not be said, no text stands in the log.
+    pub allowed: bool,
 }
 
 impl RequestStarted<'_> {
     /// Writes the log line.
     pub fn emit(self) {
-        info!(query_preview = preview(self.query), query_length = self.query_length, "request started");
+        let query_length = self.query.chars().count();
+        if self.allowed {
+            info!(query_preview = preview(self.query), query_length, "request started");
+        } else {
+            info!(query_length, "request started");
+        }
     }
 }
 
@@ -221,22 +227,29 @@ pub struct LlmCallCompleted<'a> {
     /// On whose behalf.
     pub tenant: &'a Tenant,
     /// The model asked for.
-    pub model: &'a str,
+    pub model: &'a Model,
     /// Its answer.
     pub completion: &'a Completion,
     /// What it cost, if the model has a price.
     pub cost: Option<NanoUsd>,
+    /// Whether another model has answered.
+    pub substituted: bool,
 }
 
 impl LlmCallCompleted<'_> {
     /// Counts tokens and cost, and writes the log line.
     pub fn emit(self, metrics: &Metrics) {
-        metrics.llm_answered(self.tenant, self.completion, self.cost);
+        metrics.llm_answered(self.tenant, self.model, self.completion, self.cost, self.substituted);
         let Completion { usage, usage_estimated, time_to_first_token, duration, .. } = self.completion;
         info!(
-            model = self.model,
+            model = &*self.model.name,
+            response_model = self.completion.response_model,
+            finish_reason = self.completion.finish.map(FinishReason::as_str),
             input_tokens = usage.input,
             output_tokens = usage.output,
+            cache_read_tokens = usage.cache_read,
+            cache_write_tokens = usage.cache_write,
+            reasoning_tokens = usage.reasoning,
             tokens = usage.total(),
             cost_usd = self.cost.unwrap_or_default().as_usd(),
             ttft_seconds = time_to_first_token.as_secs_f64(),
@@ -252,7 +265,7 @@ pub struct LlmCallUnfinished<'a> {
     /// On whose behalf.
     pub tenant: &'a Tenant,
     /// The model asked for.
-    pub model: &'a str,
+    pub model: &'a Model,
     /// So far.
     pub usage: Usage,
     /// Whether the provider has not reported it.
@@ -267,11 +280,14 @@ impl LlmCallUnfinished<'_> {
     /// Counts tokens and cost, and writes the log line.
     pub fn emit(self, metrics: &Metrics) {
         let Self { tenant, model, usage, usage_estimated, cost, duration } = self;
-        metrics.llm_used(tenant, usage, usage_estimated, cost);
+        metrics.llm_used(tenant, model, usage, usage_estimated, cost);
         info!(
-            model,
+            model = &*model.name,
             input_tokens = usage.input,
             output_tokens = usage.output,
+            cache_read_tokens = usage.cache_read,
+            cache_write_tokens = usage.cache_write,
+            reasoning_tokens = usage.reasoning,
             tokens = usage.total(),
             cost_usd = cost.unwrap_or_default().as_usd(),
             duration_seconds = duration.as_secs_f64(),
@@ -298,7 +314,7 @@ impl BudgetSpent<'_> {
 /// The model has not answered. Its request's failure, if it comes to that, has a line and a count of its own.
 pub struct LlmCallFailed<'a> {
     /// The model asked for.
-    pub model: &'a str,
+    pub model: &'a Model,
     /// Why not.
     pub error: &'a LlmError,
     /// How long it took.
@@ -309,9 +325,9 @@ impl LlmCallFailed<'_> {
     /// Counts it and writes the log line.
     pub fn emit(self, metrics: &Metrics) {
         let error_type = self.error.error_type();
-        metrics.llm_failed(error_type, self.duration);
+        metrics.llm_failed(self.model, error_type, self.duration);
         debug!(
-            model = self.model,
+            model = &*self.model.name,
             error_type = error_type.as_str(),
             error_message = self.error.to_string(),
             duration_seconds = self.duration.as_secs_f64(),
@@ -339,6 +355,30 @@ impl LlmCallRetried {
             attempt = self.attempt,
             wait_seconds = self.wait.as_secs_f64(),
             "llm call retried"
+        );
+    }
+}
+
+/// Another model takes over from one that has failed.
+pub struct LlmFallback<'a> {
+    /// The model that has failed.
+    pub from: &'a Model,
+    /// The model that takes over.
+    pub to: &'a Model,
+    /// The failure.
+    pub error: &'a LlmError,
+}
+
+impl LlmFallback<'_> {
+    /// Counts it and writes the log line.
+    pub fn emit(self, metrics: &Metrics) {
+        metrics.llm_fallback(self.from, self.to);
+        warn!(
+            model = &*self.to.name,
+            failed_model = &*self.from.name,
+            error_type = self.error.error_type().as_str(),
+            error_message = self.error.to_string(),
+            "llm fallback"
         );
     }
 }

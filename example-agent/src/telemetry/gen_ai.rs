@@ -107,8 +107,9 @@ mod tests {
         let gen_ai = GenAi::new("openai", "m".into());
         let mut completion = Completion {
             text: String::new(),
+            finish: None,
             response_model: None,
-            usage: Usage { input: 1, output: 2 },
+            usage: Usage { input: 1, output: 2, ..Usage::default() },
             usage_estimated: false,
             time_to_first_token: Duration::ZERO,
             time_to_first_chunk: Some(Duration::ZERO),

@@ -21,9 +21,10 @@ use super::{
     declared::{
         ACTIVE_CONNECTIONS, ALL, API_COST, AUDIT_EVENTS, AUDIT_EVENTS_LOST, BUILD_INFO, CACHE_HIT_RATE,
         CACHE_REQUESTS, COMPLIANCE_VIOLATIONS, DURATION, ERRORS, FAULT_ACTIVE, FEEDBACK, Kind,
-        LLM_ESTIMATED_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_FILES_REMOVED,
-        LOG_LINES_DROPPED, LOG_LINES_WRITTEN, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED, TENANT_BUDGET,
-        TENANT_SPENT, counter, gauge, histogram,
+        LLM_ESTIMATED_CALLS, LLM_FALLBACKS, LLM_FINISH, LLM_RETRIES, LLM_SUBSTITUTED_CALLS,
+        LLM_TOKEN_DETAILS, LLM_TOKENS, LLM_UNPRICED_CALLS, LOG_FILES_REMOVED, LOG_LINES_DROPPED,
+        LOG_LINES_WRITTEN, PRICE_CATALOGUE_TIMESTAMP, REQUESTS, REQUESTS_IN_FLIGHT, SPANS_DROPPED,
+        TENANT_BUDGET, TENANT_SPENT, counter, gauge, histogram,
     },
     events::Rating,
     exemplars::DurationSeries,
@@ -38,8 +39,9 @@ use crate::{
         RESPONSE_CACHE,
         compliance::{Rule, Rules},
         cost::{NanoUsd, Usage},
-        llm::Completion,
-        retry,
+        llm::{Completion, FinishReason},
+        models::{Model, Models},
+        prices, retry,
     },
     tenants::{Tenant, Tenants},
 };
@@ -82,11 +84,34 @@ struct TenantSeries {
     misses: Counter,
     /// Of a tenant with a budget.
     spent_today: Option<Gauge>,
+    /// By [`Model::index`]; none for models that never answer the tenant.
+    models: Vec<Option<TenantModelSeries>>,
+    /// By [`Rule::index`].
+    violations: Vec<Counter>,
+}
+
+/// Handles of the series of one tenant and one model.
+#[derive(Debug)]
+struct TenantModelSeries {
     cost: Counter,
     input_tokens: Counter,
     output_tokens: Counter,
-    /// By [`Rule::index`].
-    violations: Vec<Counter>,
+    cache_read_tokens: Counter,
+    cache_write_tokens: Counter,
+    reasoning_tokens: Counter,
+}
+
+/// Handles of one model's series.
+#[derive(Debug)]
+struct ModelSeries {
+    gen_ai: GenAi,
+    unpriced_calls: Counter,
+    estimated_calls: Counter,
+    substituted_calls: Counter,
+    /// By [`FinishReason`], then those without a reason.
+    finishes: [Counter; FinishReason::ALL.len() + 1],
+    /// Of a model from which another takes over.
+    fallbacks: Option<Counter>,
 }
 
 /// The metrics of one agent.
@@ -97,10 +122,9 @@ pub struct Metrics {
     handle: PrometheusHandle,
     /// By [`Tenant::index`].
     tenants: Vec<TenantSeries>,
-    gen_ai: GenAi,
+    /// By [`Model::index`].
+    models: Vec<ModelSeries>,
     retries: [Counter; retry::Reason::ALL.len()],
-    unpriced_calls: Counter,
-    estimated_calls: Counter,
     feedback: [Counter; Rating::ALL.len()],
     /// None where nothing is counted.
     hit_rate: Option<HitRate>,
@@ -128,12 +152,12 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Registers everything for these tenants, these compliance rules and this model of this provider.
+    /// Registers everything for these tenants, these compliance rules and these models of this provider.
     pub fn new(
         tenants: &Tenants,
         rules: &Rules,
         provider: &str,
-        model: &str,
+        models: &Models,
         telemetry: Handles,
         faults: Arc<CurrentFaults>,
     ) -> Result<Self, BuildError> {
@@ -163,16 +187,14 @@ impl Metrics {
         gauge(&*recorder, &BUILD_INFO, &[env!("CARGO_PKG_VERSION").into()]).set(1.0);
         let hit_rate_gauge = gauge(&*recorder, &CACHE_HIT_RATE, &[RESPONSE_CACHE.into()]);
         hit_rate_gauge.set(f64::NAN);
-        let model = SharedString::from(model.to_owned());
+        gauge(&*recorder, &PRICE_CATALOGUE_TIMESTAMP, &[]).set(prices::catalogue_timestamp() as f64);
         Ok(Self {
             counters,
             handle,
-            tenants: tenants.all().iter().map(|t| TenantSeries::new(&*recorder, t, rules, &model)).collect(),
-            gen_ai: GenAi::new(provider, model.clone()),
+            tenants: tenants.all().iter().map(|t| TenantSeries::new(&*recorder, t, rules, models)).collect(),
+            models: models.all().iter().map(|m| ModelSeries::new(&*recorder, provider, m, models)).collect(),
             retries: retry::Reason::ALL
                 .map(|reason| counter(&*recorder, &LLM_RETRIES, &[reason.as_str().into()])),
-            estimated_calls: counter(&*recorder, &LLM_ESTIMATED_CALLS, std::slice::from_ref(&model)),
-            unpriced_calls: counter(&*recorder, &LLM_UNPRICED_CALLS, &[model]),
             feedback: Rating::ALL.map(|rating| counter(&*recorder, &FEEDBACK, &[rating.as_str().into()])),
             hit_rate: counting.then(|| HitRate::new(Instant::now())),
             hit_rate_gauge,
@@ -242,20 +264,41 @@ impl Metrics {
     }
 
     /// Counts a call of the model that was answered; without a price its cost is unknown.
-    pub fn llm_answered(&self, tenant: &Tenant, completion: &Completion, cost: Option<NanoUsd>) {
-        self.llm_used(tenant, completion.usage, completion.usage_estimated, cost);
-        self.gen_ai.answered(&*self.recorder, completion);
+    pub fn llm_answered(
+        &self,
+        tenant: &Tenant,
+        model: &Model,
+        completion: &Completion,
+        cost: Option<NanoUsd>,
+        substituted: bool,
+    ) {
+        self.llm_used(tenant, model, completion.usage, completion.usage_estimated, cost);
+        let series = &self.models[model.index];
+        series.gen_ai.answered(&*self.recorder, completion);
+        series.substituted_calls.increment(u64::from(substituted));
+        series.finishes[completion.finish.map_or(FinishReason::ALL.len(), |reason| reason as usize)]
+            .increment(1);
     }
 
     /// Counts what a call of the model has used and cost.
-    pub fn llm_used(&self, tenant: &Tenant, usage: Usage, estimated: bool, cost: Option<NanoUsd>) {
-        let series = &self.tenants[tenant.index];
-        series.input_tokens.increment(usage.input);
-        series.output_tokens.increment(usage.output);
-        self.estimated_calls.increment(u64::from(estimated));
-        match cost {
-            Some(cost) => series.cost.increment(cost.0),
-            None => self.unpriced_calls.increment(1),
+    pub fn llm_used(
+        &self,
+        tenant: &Tenant,
+        model: &Model,
+        usage: Usage,
+        estimated: bool,
+        cost: Option<NanoUsd>,
+    ) {
+        let of_model = &self.models[model.index];
+        of_model.estimated_calls.increment(u64::from(estimated));
+        of_model.unpriced_calls.increment(u64::from(cost.is_none()));
+        if let Some(series) = &self.tenants[tenant.index].models[model.index] {
+            series.input_tokens.increment(usage.input);
+            series.output_tokens.increment(usage.output);
+            series.cache_read_tokens.increment(usage.cache_read);
+            series.cache_write_tokens.increment(usage.cache_write);
+            series.reasoning_tokens.increment(usage.reasoning);
+            series.cost.increment(cost.unwrap_or_default().0);
         }
     }
 
@@ -267,8 +310,17 @@ impl Metrics {
     }
 
     /// Counts a call of the model that failed.
-    pub fn llm_failed(&self, kind: ErrorType, took: Duration) {
-        self.gen_ai.failed(&*self.recorder, kind, took.as_secs_f64());
+    pub fn llm_failed(&self, model: &Model, kind: ErrorType, took: Duration) {
+        self.models[model.index].gen_ai.failed(&*self.recorder, kind, took.as_secs_f64());
+    }
+
+    /// Counts a call that another model takes over.
+    pub fn llm_fallback(&self, from: &Model, to: &Model) {
+        // There is one model that takes over, so the series of `from` is the one to `to`.
+        debug_assert_ne!(from.index, to.index);
+        if let Some(fallbacks) = &self.models[from.index].fallbacks {
+            fallbacks.increment(1);
+        }
     }
 
     /// Counts a rating.
@@ -343,14 +395,15 @@ impl Drop for Ongoing {
 }
 
 impl TenantSeries {
-    fn new(recorder: &dyn Recorder, tenant: &Tenant, rules: &Rules, model: &SharedString) -> Self {
+    fn new(recorder: &dyn Recorder, tenant: &Tenant, rules: &Rules, models: &Models) -> Self {
         let id = SharedString::from(tenant.id.clone());
         let cache = |result: &'static str| {
             counter(recorder, &CACHE_REQUESTS, &[RESPONSE_CACHE.into(), result.into(), id.clone()])
         };
-        let tokens = |direction: &'static str| {
-            counter(recorder, &LLM_TOKENS, &[model.clone(), id.clone(), direction.into()])
-        };
+        let mut of_models: Vec<_> = models.all().iter().map(|_| None).collect();
+        for model in models.reachable(tenant) {
+            of_models[model.index] = Some(TenantModelSeries::new(recorder, &id, &model.name.clone().into()));
+        }
         Self {
             queries: Status::ALL.map(|status| {
                 let labels = [QUERY_METHOD.into(), QUERY_ENDPOINT.into(), status.as_str().into(), id.clone()];
@@ -368,14 +421,47 @@ impl TenantSeries {
                 gauge(recorder, &TENANT_BUDGET, std::slice::from_ref(&id)).set(budget.per_day.as_usd());
                 gauge(recorder, &TENANT_SPENT, std::slice::from_ref(&id))
             }),
-            cost: counter(recorder, &API_COST, &[model.clone(), id.clone()]),
-            input_tokens: tokens("input"),
-            output_tokens: tokens("output"),
+            models: of_models,
             violations: rules
                 .all()
                 .iter()
                 .map(|rule| counter(recorder, &COMPLIANCE_VIOLATIONS, &[rule.id.clone().into(), id.clone()]))
                 .collect(),
+        }
+    }
+}
+
+impl TenantModelSeries {
+    fn new(recorder: &dyn Recorder, tenant: &SharedString, model: &SharedString) -> Self {
+        let labels = |last: &'static str| [model.clone(), tenant.clone(), last.into()];
+        let tokens = |direction| counter(recorder, &LLM_TOKENS, &labels(direction));
+        let detail = |detail| counter(recorder, &LLM_TOKEN_DETAILS, &labels(detail));
+        Self {
+            cost: counter(recorder, &API_COST, &[model.clone(), tenant.clone()]),
+            input_tokens: tokens("input"),
+            output_tokens: tokens("output"),
+            cache_read_tokens: detail("cache_read"),
+            cache_write_tokens: detail("cache_write"),
+            reasoning_tokens: detail("reasoning"),
+        }
+    }
+}
+
+impl ModelSeries {
+    fn new(recorder: &dyn Recorder, provider: &str, model: &Model, models: &Models) -> Self {
+        let name = SharedString::from(model.name.clone());
+        let fallback = models.fallbacks().find(|(from, _)| from.index == model.index);
+        let finish = |reason: &'static str| counter(recorder, &LLM_FINISH, &[name.clone(), reason.into()]);
+        let [stop, length, content_filter, tool_calls, other] =
+            FinishReason::ALL.map(|reason| finish(reason.as_str()));
+        Self {
+            gen_ai: GenAi::new(provider, name.clone()),
+            unpriced_calls: counter(recorder, &LLM_UNPRICED_CALLS, std::slice::from_ref(&name)),
+            estimated_calls: counter(recorder, &LLM_ESTIMATED_CALLS, std::slice::from_ref(&name)),
+            substituted_calls: counter(recorder, &LLM_SUBSTITUTED_CALLS, std::slice::from_ref(&name)),
+            finishes: [stop, length, content_filter, tool_calls, other, finish("none")],
+            fallbacks: fallback
+                .map(|(_, to)| counter(recorder, &LLM_FALLBACKS, &[name.clone(), to.name.clone().into()])),
         }
     }
 }

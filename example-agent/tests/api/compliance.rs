@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::helpers::{Agent, Behaviour, Provider, eventually, log_files, spawn_app};
 
 const TIP: &str = r#"{"model":"m","choices":[{"message":{"content":"Here is an Insider\n TIP: buy."}}],
-    "usage":{"prompt_tokens":1000000,"completion_tokens":0}}"#;
+    "usage":{"prompt_tokens":960000,"completion_tokens":10000}}"#;
 
 fn violations(rule: &str, tenant: &str) -> String {
     format!("agent_compliance_violations_total{{rule=\"{rule}\",tenant_id=\"{tenant}\"}}")

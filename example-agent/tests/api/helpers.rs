@@ -203,8 +203,14 @@ impl Writer {
         self.0.send(format!("data: {chunk}\n\n")).unwrap();
     }
 
+    pub(crate) fn reason(&self, text: &str) {
+        let chunk = json!({ "model": "m", "choices": [{ "delta": { "reasoning_content": text } }] });
+        self.0.send(format!("data: {chunk}\n\n")).unwrap();
+    }
+
     pub(crate) fn end(self) {
-        let end = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7}}\n\ndata: [DONE]\n\n";
+        let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\
+            data: {\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7}}\n\ndata: [DONE]\n\n";
         self.0.send(end.to_owned()).unwrap();
         self.0.send(String::new()).unwrap();
     }

@@ -11,7 +11,7 @@ use std::{
 use axum::http::{HeaderName, HeaderValue};
 use example_agent::{
     evaluate::Golden,
-    pipeline::{compliance::Rules, cost::Prices},
+    pipeline::{compliance::Rules, prices::Prices},
     tenants::Tenants,
 };
 use proptest::{

@@ -181,7 +181,7 @@ async fn the_documentation_has_each_line_with_its_level_and_its_fields() {
     let tenants = [("AGENT_TENANTS_FILE", file.path().to_str().unwrap())];
     let mut spending = Agent::start(&provider, &tenants).await;
     spending.app.ask_as("acme", "q").await;
-    let mut failing = Agent::start(&Provider::absent(), &[]).await;
+    let mut failing = Agent::start(&Provider::absent(), &[("AGENT_LLM_FALLBACK_MODEL", "gpt-5-nano")]).await;
     failing.app.ask_as("acme", "q").await;
     let mut breaking =
         Agent::start(&Provider::start(Behaviour::Body("text/event-stream", UNFINISHED)).await, &[]).await;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here, and says where")]
 mod audit;
 mod bad_input;
+mod bill;
 mod compliance;
 mod console;
 mod evaluate;
@@ -11,10 +12,12 @@ mod helpers;
 mod hostile;
 mod logs;
 mod metrics;
+mod models;
 mod openapi;
 mod process;
 mod provider;
 mod query;
+mod recorded;
 mod shutdown;
 mod streaming;
 mod telemetry;

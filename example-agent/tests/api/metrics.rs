@@ -93,7 +93,7 @@ fn described(text: &str) -> BTreeMap<String, Described> {
 #[tokio::test]
 async fn the_documentation_lists_each_metric_as_a_running_agent_shows_it() {
     let provider = Provider::start(Behaviour::Stream).await;
-    let app = spawn_app(&provider, &[]).await;
+    let app = spawn_app(&provider, &["--llm-fallback-model=gpt-5-nano"]).await;
     assert_eq!(app.ask_as("acme", "q").await.0, 200);
     let absent = spawn_app(&Provider::absent(), &[]).await;
     assert_eq!(absent.ask_as("acme", "q").await.0, 502);

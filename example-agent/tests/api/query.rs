@@ -14,7 +14,7 @@ async fn a_question_is_answered_once_by_the_model_and_then_by_the_cache() {
     assert_eq!(headers["x-request-id"], first["request_id"].as_str().unwrap());
     let id = &first["request_id"];
     let expected = json!({ "request_id": id, "answer": "Grüße 🦀", "model": "sim-small", "tokens": 18,
-        "cost_usd": 5.85e-6, "cached": false });
+        "cost_usd": 5.85e-6, "cached": false, "finish_reason": "stop" });
     assert_eq!(first, expected);
     let (_, _, second) = app.ask_as("acme", " What is it? ").await;
     assert_ne!(&second["request_id"], id);

@@ -43,6 +43,7 @@ fn type_of(value: &Any) -> &'static str {
         Any::StringValue(_) => "string",
         Any::BoolValue(_) => "bool",
         Any::IntValue(_) => "int",
+        Any::ArrayValue(_) => "string[]",
         other => panic!("{other:?}"),
     }
 }

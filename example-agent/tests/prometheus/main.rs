@@ -51,15 +51,17 @@ fn promtool_finds_nothing(promtool: &Path) -> Result<(), Failed> {
     let second = Duration::from_secs(1);
     let completion = Completion {
         text: String::new(),
+        finish: None,
         response_model: Some("m".to_owned()),
-        usage: Usage { input: 1, output: 2 },
+        usage: Usage { input: 1, output: 2, ..Usage::default() },
         usage_estimated: false,
         time_to_first_token: second,
         time_to_first_chunk: Some(second),
         duration: second,
     };
-    app.metrics.llm_answered(&app.tenants.other(), &completion, None);
-    app.metrics.llm_failed(ErrorType::UpstreamTimeout, second);
+    let model = &app.pipeline.models().all()[0];
+    app.metrics.llm_answered(&app.tenants.other(), model, &completion, None, false);
+    app.metrics.llm_failed(model, ErrorType::UpstreamTimeout, second);
     let text = app.metrics.render(Format::Text);
     let mut command = Command::new(promtool);
     let command = command.args(["check", "metrics"]).stdin(Stdio::piped());
