@@ -17,7 +17,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::proxy::{ANSWER, KEY, Proxy};
+use crate::proxy::{ANSWER, KEY, Proxy, USAGE};
 
 fn main() -> ExitCode {
     let program = installed();
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("litellm_answers_with_its_usage", answers_with_its_usage),
         trial("litellm_streams_through", streams_through),
+        trial("litellm_has_the_same_bill_streamed_and_plain", has_the_same_bill),
         trial("litellm_refuses_a_wrong_key", refuses_a_wrong_key),
         trial("litellm_does_not_know_a_model", does_not_know_a_model),
         trial("litellm_is_rate_limited", is_rate_limited),
@@ -154,6 +155,38 @@ fn streams_through(proxy: &Proxy) {
     let answer: String = deltas.iter().map(|delta| delta["text"].as_str().unwrap()).collect();
     assert_eq!((answer.as_str(), &done["cached"]), (ANSWER, &json!(false)));
     assert!(deltas.len() > 1, "in pieces: {text}");
+}
+
+/// `LiteLLM`'s own cost of a call with cached and reasoning tokens, and the agent's.
+fn has_the_same_bill(proxy: &Proxy) {
+    let agent = Agent::start(proxy, "gpt-5-mini", KEY);
+    let (status, text) = agent.ask(false);
+    assert_eq!(status, 200, "{text}");
+    let body: Value = serde_json::from_str(&text).unwrap();
+    let ours = body["cost_usd"].as_f64().unwrap();
+    assert_eq!(body["tokens"], USAGE[0] + USAGE[2]);
+    let request = |stream: bool| {
+        let mut question = json!({ "model": "gpt-5-mini", "stream": stream,
+            "messages": [{ "role": "user", "content": "What is observability?" }] });
+        if stream {
+            question["stream_options"] = json!({ "include_usage": true });
+        }
+        agent
+            .http
+            .post(format!("{}/chat/completions", proxy.base_url))
+            .bearer_auth(KEY)
+            .json(&question)
+            .send()
+    };
+    let plain = agent.runtime.block_on(request(false)).unwrap();
+    let plain: f64 = plain.headers()["x-litellm-response-cost"].to_str().unwrap().parse().unwrap();
+    let streamed = agent.runtime.block_on(async { request(true).await.unwrap().text().await.unwrap() });
+    let events =
+        streamed.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let streamed = events.filter_map(|event| event["usage"]["cost"].as_f64()).next_back().unwrap();
+    for theirs in [plain, streamed] {
+        assert!((ours / theirs - 1.0).abs() < 0.001, "{ours} USD, LiteLLM has {theirs} USD");
+    }
 }
 
 fn refuses_a_wrong_key(proxy: &Proxy) {
