@@ -81,7 +81,7 @@ class RequestLog:
         REQUESTS.labels(self.method, endpoint, status, tenant).inc()
         # From a slow bucket to one of its traces. Not with several workers: the library keeps no exemplars for them.
         exemplar = {"trace_id": self.fields["trace_id"]} if self.span.get_span_context().trace_flags.sampled else None
-        DURATION.labels(self.method, endpoint, tenant).observe(seconds, exemplar)
+        DURATION.labels(self.method, endpoint, status, tenant).observe(seconds, exemplar)
         fields = {"status": status, "duration_seconds": seconds, "cached": False, "cost_usd": self.cost}
         if status == "error":
             ERRORS.labels(self.error or "internal", tenant).inc()

@@ -41,7 +41,7 @@ REQUESTS = Counter("agent_requests", "Requests by outcome.", ["method", "endpoin
 DURATION = Histogram(
     "agent_request_duration_seconds",
     "Wall time of a request in seconds.",
-    ["method", "endpoint", "tenant_id"],
+    ["method", "endpoint", "status", "tenant_id"],
     # The same in every service: a histogram over several of them is made of sums, bucket by bucket.
     # 2 is there for the alert on the 95th percentile.
     buckets=(0.1, 0.25, 0.5, 1, 2, 2.5, 5, 10),

@@ -223,7 +223,7 @@ function totals(text) {
     if (name === 'agent_cache_requests_total') sums[label(labels, 'result')] += number;
     if (name === 'agent_api_cost_usd_total') sums.cost += number;
     if (name === 'agent_active_connections') sums.connections = number;
-    if (name === 'agent_request_duration_seconds_bucket') {
+    if (name === 'agent_request_duration_seconds_bucket' && label(labels, 'status') === 'success') {
       const bound = label(labels, 'le') === '+Inf' ? Infinity : Number(label(labels, 'le'));
       sums.buckets.set(bound, (sums.buckets.get(bound) ?? 0) + number);
     }

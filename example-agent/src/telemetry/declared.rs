@@ -66,7 +66,7 @@ declare! {
     REQUESTS = "agent_requests_total", Kind::Counter, ["method", "endpoint", "status", "tenant_id"],
         "Requests by outcome: success, error (the agent's or its provider's fault), rejected (the caller's).";
     DURATION = "agent_request_duration_seconds", Kind::Histogram(&DURATION_BUCKETS),
-        ["method", "endpoint", "tenant_id"],
+        ["method", "endpoint", "status", "tenant_id"],
         "Wall time of a request in seconds, also when the caller hangs up.";
     ERRORS = "agent_errors_total", Kind::Counter, ["error_type", "tenant_id"],
         "Requests with status error, by what went wrong.";

@@ -78,7 +78,8 @@ const QUERY_METHOD: &str = "POST";
 #[derive(Debug)]
 struct TenantSeries {
     queries: [Counter; Status::ALL.len()],
-    duration: DurationSeries,
+    /// By status.
+    durations: [DurationSeries; Status::ALL.len()],
     errors: [Counter; ErrorType::FAULTS.len()],
     hits: Counter,
     misses: Counter,
@@ -231,15 +232,14 @@ impl Metrics {
         if (method, endpoint) == (QUERY_METHOD, QUERY_ENDPOINT) {
             let series = &self.tenants[tenant.index];
             series.queries[status as usize].increment(1);
-            series.duration.record(seconds, trace);
+            series.durations[status as usize].record(seconds, trace);
             return;
         }
         let (method, endpoint, tenant) =
             (method.into(), endpoint.into(), SharedString::from(tenant.id.clone()));
         let labels = [method, endpoint, status.as_str().into(), tenant];
         counter(&*self.recorder, &REQUESTS, &labels).increment(1);
-        let [method, endpoint, _, tenant] = labels;
-        histogram(&*self.recorder, &DURATION, &[method, endpoint, tenant]).record(seconds);
+        histogram(&*self.recorder, &DURATION, &labels).record(seconds);
     }
 
     /// Counts an error of the service; what is the caller's fault is not counted here.
@@ -367,9 +367,12 @@ impl Metrics {
         metrics::with_local_recorder(&*self.recorder, || self.process.collect());
         let exemplars = match format {
             Format::Text => HashMap::new(),
-            Format::OpenMetrics => {
-                self.tenants.iter().flat_map(|series| series.duration.exemplars()).collect()
-            }
+            Format::OpenMetrics => self
+                .tenants
+                .iter()
+                .flat_map(|series| &series.durations)
+                .flat_map(DurationSeries::exemplars)
+                .collect(),
         };
         let recorded = self.handle.render();
         let mut page = Page::new(format, exemplars, 2 * recorded.len());
@@ -409,10 +412,10 @@ impl TenantSeries {
                 let labels = [QUERY_METHOD.into(), QUERY_ENDPOINT.into(), status.as_str().into(), id.clone()];
                 counter(recorder, &REQUESTS, &labels)
             }),
-            duration: DurationSeries::new(
-                recorder,
-                &[QUERY_METHOD.into(), QUERY_ENDPOINT.into(), id.clone()],
-            ),
+            durations: Status::ALL.map(|status| {
+                let labels = [QUERY_METHOD.into(), QUERY_ENDPOINT.into(), status.as_str().into(), id.clone()];
+                DurationSeries::new(recorder, &labels)
+            }),
             errors: ErrorType::FAULTS
                 .map(|fault| counter(recorder, &ERRORS, &[fault.as_str().into(), id.clone()])),
             hits: cache("hit"),

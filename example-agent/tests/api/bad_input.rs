@@ -142,6 +142,7 @@ async fn a_caller_that_hangs_up_is_counted_with_its_duration() {
         (app.metric(&rejected).await? == "1").then_some(())
     })
     .await;
-    let durations = format!("agent_request_duration_seconds_count{{{labels},tenant_id=\"hooli\"}}");
+    let durations =
+        format!("agent_request_duration_seconds_count{{{labels},status=\"rejected\",tenant_id=\"hooli\"}}");
     assert_eq!(app.metric(&durations).await.as_deref(), Some("1"));
 }

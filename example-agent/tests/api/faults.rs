@@ -42,7 +42,7 @@ async fn errors_hangs_and_slowness_come_and_go() {
 
     put(&app, json!({ "extra_latency_seconds": 0.15 })).await;
     assert_eq!(app.ask_as("globex", "q").await.0, 200);
-    let fast = "agent_request_duration_seconds_bucket{method=\"POST\",endpoint=\"/v1/query\",tenant_id=\"globex\",le=\"0.1\"}";
+    let fast = "agent_request_duration_seconds_bucket{method=\"POST\",endpoint=\"/v1/query\",status=\"success\",tenant_id=\"globex\",le=\"0.1\"}";
     assert_eq!(app.metric(fast).await.as_deref(), Some("0"));
 
     let (status, faults) = change(&app, Method::DELETE, &Value::Null).await;

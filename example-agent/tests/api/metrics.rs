@@ -150,8 +150,7 @@ async fn the_bucket_of_a_request_points_to_its_trace_if_that_is_sampled() {
     };
     ask(0xa11, 1).await;
     ask(0xb22, 0).await;
-    let all =
-        "agent_request_duration_seconds_count{method=\"POST\",endpoint=\"/v1/query\",tenant_id=\"globex\"}";
+    let all = "agent_request_duration_seconds_count{method=\"POST\",endpoint=\"/v1/query\",status=\"success\",tenant_id=\"globex\"}";
     eventually("both are counted", async || (agent.app.metric(all).await? == "2").then_some(())).await;
     let text = open_metrics(&agent.app).await;
     assert!(text.ends_with("\n# EOF\n"));

@@ -33,7 +33,7 @@ async fn a_question_is_answered_once_by_the_model_and_then_by_the_cache() {
             "2",
         ),
         (
-            "agent_request_duration_seconds_count{method=\"POST\",endpoint=\"/v1/query\",tenant_id=\"acme\"}",
+            "agent_request_duration_seconds_count{method=\"POST\",endpoint=\"/v1/query\",status=\"success\",tenant_id=\"acme\"}",
             "2",
         ),
         ("agent_cache_requests_total{cache_type=\"response\",result=\"hit\",tenant_id=\"acme\"}", "1"),

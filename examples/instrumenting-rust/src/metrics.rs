@@ -95,8 +95,12 @@ fn requests(method: &'static str, endpoint: &str, status: Status, tenant: &'stat
 /// Counts a request that has ended.
 pub fn ended(method: &'static str, endpoint: &str, status: Status, tenant: &'static str, took: Duration) {
     requests(method, endpoint, status, tenant).increment(1);
-    let labels =
-        [("method", method.to_owned()), ("endpoint", endpoint.to_owned()), ("tenant_id", tenant.to_owned())];
+    let labels = [
+        ("method", method.to_owned()),
+        ("endpoint", endpoint.to_owned()),
+        ("status", status.as_str().to_owned()),
+        ("tenant_id", tenant.to_owned()),
+    ];
     histogram!("agent_request_duration_seconds", &labels).record(took);
 }
 

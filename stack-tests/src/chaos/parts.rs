@@ -128,7 +128,7 @@ pub const PARTS: &[Part] = &[
         ..PART
     },
     Part { service: "elasticsearch-exporter", alert: Ok(scenarios::warning("TargetDown")), ..PART },
-    Part { service: "log-watch", alert: Ok(scenarios::warning("TargetDown")), ..PART },
+    Part { service: "log-watch", alert: Ok(scenarios::critical("LogWatchDown")), ..PART },
 ];
 
 /// The part of this name.

@@ -180,12 +180,15 @@ fn write(path: &Path, tenants: usize, start: u64, end: u64) -> std::io::Result<u
             })?;
         }
         for (le, share) in BUCKETS {
-            series("agent_request_duration_seconds_bucket", &format!(r#"{request},le="{le}""#), &|t| {
-                share * rate * t
-            })?;
+            series(
+                "agent_request_duration_seconds_bucket",
+                &format!(r#"{request},status="success",le="{le}""#),
+                &|t| share * rate * t,
+            )?;
         }
-        series("agent_request_duration_seconds_count", &request, &|t| rate * t)?;
-        series("agent_request_duration_seconds_sum", &request, &|t| 0.4 * rate * t)?;
+        let answers = format!(r#"{request},status="success""#);
+        series("agent_request_duration_seconds_count", &answers, &|t| rate * t)?;
+        series("agent_request_duration_seconds_sum", &answers, &|t| 0.4 * rate * t)?;
         for (result, share) in [("hit", 0.7), ("miss", 0.3)] {
             series(
                 "agent_cache_requests_total",

@@ -347,6 +347,15 @@ pub(super) const LOGSTASH: Scenario = Scenario {
     ..PLAIN
 };
 
+pub(super) const LOG_WATCH: Scenario = Scenario {
+    name: "log-watch",
+    alerts: &[critical("LogWatchDown")],
+    service: Some("log-watch"),
+    begins: minutes(10),
+    fault: |drill| faults::stopped(drill, "log-watch"),
+    ..PLAIN
+};
+
 pub(super) const LOGSTASH_QUEUE: Scenario = Scenario {
     name: "logstash-queue",
     alerts: &[warning("LogstashQueueFull")],

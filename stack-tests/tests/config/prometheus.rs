@@ -48,6 +48,7 @@ pub(crate) fn trials(repository: &Path, promtool: &Checker) -> Vec<Trial> {
     trials.extend([
         own("every_preset_has_the_same_thresholds", presets_agree),
         own("every_threshold_that_a_rule_reads_is_there", thresholds_are_there),
+        own("every_threshold_is_missed_when_it_is_missing", missing_thresholds_are_told),
         own("every_alert_says_what_people_need", alerts_say_enough),
         own("every_alert_has_a_test_and_a_runbook", alerts_have_tests_and_runbooks),
         own("every_alert_links_to_a_dashboard_that_is_there", alerts_have_dashboards),
@@ -111,6 +112,20 @@ fn thresholds_are_there(repository: &Path) -> Result<(), String> {
     ensure(unknown.is_empty() && !read.is_empty(), || format!("{unknown:?} of {read:?} are in no preset"))
 }
 
+/// ThresholdMissing lists each limit by its name: absent() cannot look for names.
+fn missing_thresholds_are_told(repository: &Path) -> Result<(), String> {
+    let alerts = rules::alerts(repository)?;
+    let alert = alerts.iter().find(|alert| alert.name == "ThresholdMissing").ok_or("no ThresholdMissing")?;
+    for limit in thresholds_of(&presets(repository)[0])? {
+        let name = limit.trim_start_matches("agent:threshold:");
+        let line = format!("label_replace(absent({limit}), \"threshold\", \"{name}\", \"\", \"\")");
+        ensure(alert.expr.lines().any(|known| known.trim() == line), || {
+            format!("ThresholdMissing in rules/watchdog.yml lacks `or` {line}")
+        })?;
+    }
+    Ok(())
+}
+
 fn alerts_say_enough(repository: &Path) -> Result<(), String> {
     let alerts = rules::alerts(repository)?;
     ensure(!alerts.is_empty(), || "no alert".into())?;
@@ -133,6 +148,8 @@ fn alerts_say_enough(repository: &Path) -> Result<(), String> {
         let description = &alert.annotations["description"];
         // What keeps it quiet in low traffic is no limit.
         let thresholds = threshold.find_iter(&alert.expr).map(|found| found.as_str());
+        // This one is about limits, and compares with none.
+        let thresholds = thresholds.filter(|_| name != "ThresholdMissing");
         for limit in thresholds.filter(|name| !name.starts_with("agent:threshold:min_")) {
             ensure(description.contains("$value") && description.contains(limit), || {
                 format!("{name} does not tell its value and {limit}")
