@@ -15,6 +15,11 @@ image_of() {
   [ -n "$image" ] && docker image inspect -f '{{.Id}}' "$image" 2>/dev/null
 }
 
+# Debian's Alertmanager reads its own templates from a fixed place of the machine; other builds contain them.
+alertmanager_templates() { # FOLDER
+  [ "$(id -u)" = 0 ] && [ -d "$1" ] && mkdir -p /usr/share/prometheus && cp -R "$1" /usr/share/prometheus/
+}
+
 # from_image TOOL SERVICE: the mark beside the tool says which image it came out of.
 from_image() {
   local tool=$1 image container status=0
@@ -31,7 +36,9 @@ from_packages() {
   on_debian && [ -n "$(debian_mirror)" ] || return 1
   step tools "Unpacking promtool and amtool of Debian $KIT_SUITE" \
     unpack_packages "$unpacked" promtool prometheus-alertmanager &&
-    cp "$unpacked/usr/bin/promtool" "$unpacked/usr/bin/amtool" "$KIT_TOOLS/" && rm -rf "$unpacked"
+    cp "$unpacked/usr/bin/promtool" "$unpacked/usr/bin/amtool" "$KIT_TOOLS/" &&
+    cp "$unpacked/usr/bin/prometheus-alertmanager" "$KIT_TOOLS/alertmanager" &&
+    { alertmanager_templates "$unpacked/usr/share/prometheus/alertmanager" || true; } && rm -rf "$unpacked"
 }
 
 victoria_metrics() {
@@ -46,7 +53,7 @@ if ! command -v shellcheck >/dev/null 2>&1; then
   { on_debian && [ "$(id -u)" = 0 ] && step shellcheck "Installing shellcheck" apt_install shellcheck; } ||
     warn "shellcheck is missing: install it for make check (macOS: brew install shellcheck)."
 fi
-if ! { from_image promtool prometheus && from_image amtool alertmanager; } &&
+if ! { from_image promtool prometheus && from_image amtool alertmanager && from_image alertmanager alertmanager; } &&
   ! { command -v promtool && command -v amtool; } >/dev/null && ! from_packages; then
   die "promtool and amtool are missing: install Prometheus and Alertmanager (macOS: brew install prometheus alertmanager)."
 fi

@@ -1,5 +1,6 @@
 //! Thin entry point: settings, telemetry, server, flush.
 use std::{
+    pin::pin,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -24,6 +25,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_FAILURE: u8 = 1;
 /// The exit code of an evaluation whose accuracy is too low.
 const EXIT_INACCURATE: u8 = 2;
+/// How soon a repeated evaluation tries again after the agent or the Pushgateway could not be reached.
+const EVALUATE_RETRY: Duration = Duration::from_mins(1);
 
 fn main() -> ExitCode {
     let Cli { command, settings } = Cli::parse_or_exit();
@@ -71,18 +74,47 @@ fn serve(settings: &Settings, runtime: &Runtime) {
 )]
 async fn evaluate(settings: &Evaluation) {
     let golden = settings.golden().unwrap_or_else(|e| fail::<Cli>(EXIT_USAGE, &e));
-    let accuracy =
-        evaluate::ask(&settings.url, &golden).await.unwrap_or_else(|e| fail::<Cli>(EXIT_FAILURE, &e));
-    println!("{accuracy}");
-    if let Some(gateway) = &settings.pushgateway_url
-        && let Err(e) = evaluate::push(gateway, &settings.job, &accuracy).await
-    {
-        fail::<Cli>(EXIT_FAILURE, &e);
+    if let Some(every) = settings.every {
+        let mut end = pin!(end_signal());
+        loop {
+            let run = async {
+                let wait = match evaluate_once(settings, &golden).await {
+                    Ok(accuracy) => {
+                        println!("{accuracy}");
+                        every
+                    }
+                    Err(e) => {
+                        let wait = every.min(EVALUATE_RETRY);
+                        println!("{e}; trying again in {} s", wait.as_secs());
+                        wait
+                    }
+                };
+                tokio::time::sleep(wait).await;
+            };
+            tokio::select! {
+                () = &mut end => return,
+                () = run => {}
+            }
+        }
     }
+    let accuracy = evaluate_once(settings, &golden).await.unwrap_or_else(|e| fail::<Cli>(EXIT_FAILURE, &e));
+    println!("{accuracy}");
     let (ratio, least) = (accuracy.ratio(), settings.min_accuracy);
     if ratio < least {
         fail::<Cli>(EXIT_INACCURATE, &format!("the accuracy {ratio} is below AGENT_MIN_ACCURACY {least}"));
     }
+}
+
+/// Asks the questions and pushes the result. The error is one line.
+async fn evaluate_once(
+    settings: &Evaluation,
+    golden: &evaluate::Golden,
+) -> Result<evaluate::Accuracy, String> {
+    let accuracy = evaluate::ask(&settings.url, golden).await?;
+    if let Some(gateway) = &settings.pushgateway_url {
+        evaluate::push(gateway, &settings.job, &accuracy).await?;
+    }
+    Ok(accuracy)
 }
 
 /// Listens for SIGTERM and SIGINT from now on; the future waits for one. A second one ends the process at once.

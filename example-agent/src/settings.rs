@@ -58,6 +58,9 @@ pub struct Evaluation {
     /// An accuracy below this ends in exit code 2
     #[arg(long, env = "AGENT_MIN_ACCURACY", default_value = "0", value_parser = ratio)]
     pub min_accuracy: f64,
+    /// Evaluate again after this long, such as 24h, until SIGTERM [default: once]
+    #[arg(long, env = "AGENT_EVALUATE_EVERY", value_parser = some_time)]
+    pub every: Option<Duration>,
 }
 
 impl Evaluation {

@@ -9,7 +9,7 @@ use clap::Parser as _;
 use example_agent::evaluate::{Accuracy, Golden, ask};
 use simulators::llm::trace::Tracing;
 
-use crate::helpers::{Behaviour, Provider, binary, serve, spawn_app};
+use crate::helpers::{Behaviour, Provider, binary, eventually, serve, spawn_app};
 
 async fn evaluate(settings: &[(&str, &str)]) -> Output {
     let mut command = binary();
@@ -58,6 +58,30 @@ async fn the_share_of_right_answers_is_pushed() {
     let output = evaluate(&strict).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(pushed.lock().unwrap().len(), 2, "what is too low is pushed too");
+}
+
+#[tokio::test]
+async fn it_is_repeated_and_outlives_a_gateway_that_is_not_there_until_it_is_ended() {
+    let app = spawn_app(&Provider::start(Behaviour::Stream).await, &[]).await;
+    let pushed = Arc::<Mutex<usize>>::default();
+    let kept = pushed.clone();
+    let take = async move || {
+        let mut pushed = kept.lock().unwrap();
+        *pushed += 1;
+        if *pushed == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+    };
+    let path = "/metrics/job/agent_evaluation";
+    let gateway = format!("http://{}", serve(Router::new().route(path, put(take))).await);
+    let mut command = binary();
+    command.args(["evaluate", "--every", "50ms", "--url", &app.api, "--pushgateway-url", &gateway]);
+    let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    eventually("it has pushed again", async || (*pushed.lock().unwrap() >= 3).then_some(())).await;
+    let killed = std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("the Pushgateway answers 503 Service Unavailable; trying again in 0 s"), "{said}");
 }
 
 /// The kit's own provider, without its waiting times.

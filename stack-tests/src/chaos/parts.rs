@@ -77,6 +77,12 @@ pub const PARTS: &[Part] = &[
         works: keeps_traces,
         ..PART
     },
+    Part {
+        service: "evaluate",
+        scraped: false,
+        alert: Err("none within a day: StaleAnswerAccuracy tells of an evaluation that no longer runs"),
+        ..PART
+    },
     Part { service: "load", scraped: false, alert: Err("nobody waits for the base traffic"), ..PART },
     Part {
         service: "prometheus",

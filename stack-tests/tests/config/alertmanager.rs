@@ -1,10 +1,22 @@
 //! `alertmanager/`: its configuration, where each alert goes, and what people then read.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use libtest_mimic::Trial;
 use saphyr::YamlOwned;
-use stack_tests::tools::Tool;
+use serde_json::{Value, json};
+use stack_tests::{
+    clients::{client, send},
+    programs::{Process, ask, free_address},
+    tools::Tool,
+    wait,
+};
 
 use crate::{Checker, ensure, files, read, rules, scaled, stem, trial};
 
@@ -47,6 +59,15 @@ pub(crate) fn trials(repository: &Path, amtool: &Checker) -> Vec<Trial> {
         trials
             .push(amtool.trial(name, move |amtool| messages_are_as_expected(amtool, &folder, &marks, &data)));
     }
+    let causes = causes(&read(&repository.join("docs/alerts.md")).expect("the page"));
+    let alertmanager = Checker::of("alertmanager");
+    for (cause, fires, sent) in causes {
+        let folder = folder.clone();
+        trials.push(alertmanager.trial(format!("alertmanager::cause::{}", cause.replace(' ', "_")), move |tool| {
+            let got = sent_of(tool, &folder, &fires)?;
+            ensure(got == sent, || format!("of {fires:?} {got:?} are sent, not {sent:?}"))
+        }));
+    }
     let repository = repository.to_owned();
     trials.push(trial("alertmanager::every_alert_has_a_route".into(), move || {
         let routes = read(&folder.join("tests/routes.txt"))?;
@@ -63,6 +84,62 @@ pub(crate) fn trials(repository: &Path, amtool: &Checker) -> Vec<Trial> {
         Ok(())
     }));
     trials
+}
+
+/// The rows of the page's table of causes: the cause, the alerts that fire, and those that are sent.
+fn causes(page: &str) -> Vec<(String, BTreeSet<String>, BTreeSet<String>)> {
+    let rows = page.lines().skip_while(|line| !line.starts_with("| cause ")).skip(2);
+    let names = |cell: &str| cell.split(',').map(|name| name.trim().to_owned()).collect();
+    rows.map_while(|row| row.strip_prefix("| ")?.strip_suffix(" |"))
+        .filter_map(|row| {
+            let [cause, fires, sent] = row.split(" | ").collect::<Vec<_>>().try_into().ok()?;
+            Some((cause.to_owned(), names(fires), names(sent)))
+        })
+        .collect()
+}
+
+/// The alerts of these that a real Alertmanager with the kit's configuration does not inhibit. Their labels are those of
+/// `tests/routes.txt`, of each severity. They need not wait: Alertmanager answers at once, and sends later.
+fn sent_of(alertmanager: &Tool, folder: &Path, names: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
+    let routes = read(&folder.join("tests/routes.txt"))?;
+    let mut alerts = Vec::new();
+    for line in routes.lines().filter(|line| !line.starts_with('#')) {
+        let labels = line.split_whitespace().filter_map(|word| word.split_once('='));
+        let labels: BTreeMap<_, _> = labels.collect();
+        if labels.get("alertname").is_some_and(|name| names.contains(*name)) {
+            alerts.push(json!({"labels": labels}));
+        }
+    }
+    let state = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let address = free_address()?;
+    let child = Command::new(alertmanager.path())
+        .arg("--config.file=alertmanager.yml")
+        .arg(format!("--storage.path={}", state.path().display()))
+        .arg(format!("--web.listen-address={address}"))
+        .arg("--cluster.listen-address=")
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| format!("{}: {e}", alertmanager.path().display()))?;
+    let _process = Process(child);
+    let url = format!("http://{address}/api/v2/alerts");
+    wait::until("Alertmanager takes alerts", Duration::from_mins(1), || {
+        let answer = send(client().post(&url).json(&alerts))?;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{}: {}", answer.status, answer.text)) }
+    })?;
+    // What is inhibited is known once all alerts are there and have been looked at.
+    wait::until("each alert has a state", Duration::from_mins(1), || {
+        let got = ask(&url, &[])?;
+        let got = got.as_array().ok_or("no list")?;
+        let is_known = |alert: &Value| alert["status"]["state"] != "unprocessed";
+        if got.len() != alerts.len() || !got.iter().all(is_known) {
+            return Err(format!("{} of {} are known", got.len(), alerts.len()));
+        }
+        let active = got.iter().filter(|alert| alert["status"]["state"] == "active");
+        let name = |alert: &Value| alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned();
+        Ok(active.map(name).collect())
+    })
 }
 
 /// The marks that lines of the configuration bear until somebody switches them on: `#name `, with nothing before it.
