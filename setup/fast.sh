@@ -21,4 +21,6 @@ done
 export PROMETHEUS_CONFIG_DIR=$fast/prometheus ALERTMANAGER_CONFIG_DIR=$fast/alertmanager PROMETHEUS_RESEND_DELAY=5s
 # Drills change targets, and only in copies. A folder that the user has named stays theirs.
 if [ -z "$(setting PROMETHEUS_TARGETS_DIR '')" ]; then export PROMETHEUS_TARGETS_DIR=$fast/prometheus/targets; fi
+# Its 10 s would be more than some of the fast rules wait for. Not below a second, as with scrapes.
+export LOG_WATCH_EVERY=1s
 say "Rules with all durations divided by 20"
