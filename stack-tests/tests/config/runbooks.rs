@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use libtest_mimic::Trial;
 use stack_tests::tools::Tool;
 
-use crate::{Checker, ensure, files, read, stem, trial};
+use crate::{Checker, ensure, files, read, rules, stem, trial};
 
 /// What every runbook has, in this order.
 const HEADINGS: [&str; 4] = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"];
@@ -22,6 +22,18 @@ pub(crate) fn trials(repository: &Path, promtool: &Checker) -> Vec<Trial> {
             queries_are_valid(promtool, &read(&runbook)?)
         }));
     }
+    let repository = repository.to_owned();
+    trials.push(trial("runbooks::each_names_the_dashboard_of_its_alert".into(), move || {
+        for alert in rules::alerts(&repository)? {
+            let page = read(&repository.join(format!("docs/runbooks/{}.md", alert.name)))?;
+            let uid = alert.annotations["dashboard_url"].split("/d/").nth(1).unwrap_or_default();
+            let uid = uid.split('{').next().unwrap_or_default();
+            ensure(page.contains(&format!("http://localhost:3000/d/{uid}\n")), || {
+                format!("the button of {} leads to {uid}, its runbook does not", alert.name)
+            })?;
+        }
+        Ok(())
+    }));
     trials
 }
 
