@@ -63,10 +63,13 @@ pub(crate) fn trials(repository: &Path, amtool: &Checker) -> Vec<Trial> {
     let alertmanager = Checker::of("alertmanager");
     for (cause, fires, sent) in causes {
         let folder = folder.clone();
-        trials.push(alertmanager.trial(format!("alertmanager::cause::{}", cause.replace(' ', "_")), move |tool| {
-            let got = sent_of(tool, &folder, &fires)?;
-            ensure(got == sent, || format!("of {fires:?} {got:?} are sent, not {sent:?}"))
-        }));
+        trials.push(alertmanager.trial(
+            format!("alertmanager::cause::{}", cause.replace(' ', "_")),
+            move |tool| {
+                let got = sent_of(tool, &folder, &fires)?;
+                ensure(got == sent, || format!("of {fires:?} {got:?} are sent, not {sent:?}"))
+            },
+        ));
     }
     let repository = repository.to_owned();
     trials.push(trial("alertmanager::every_alert_has_a_route".into(), move || {

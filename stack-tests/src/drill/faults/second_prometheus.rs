@@ -27,7 +27,10 @@ pub(in crate::drill) fn full_prometheus(drill: &Drill) -> Result<Fault<'_>, Stri
         mount(source(drill, RULES)?.join("watchdog.yml"), &format!("{RULES}/watchdog.yml")),
     ];
     let config = "/etc/prometheus/prometheus.yml";
-    for (there, inside) in [(config, config), ("/etc/prometheus-kit/targets", "/etc/prometheus/targets")] {
+    // With its limits, whose absence would be an alert too.
+    let limits = "/etc/prometheus/thresholds/active.yml";
+    let targets = ("/etc/prometheus-kit/targets", "/etc/prometheus/targets");
+    for (there, inside) in [(config, config), (limits, limits), targets] {
         options.push(mount(source(drill, there)?, inside));
     }
     // Where the links of its alerts lead.
