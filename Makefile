@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 # `make -j setup up` still means one after the other.
 .NOTPARALLEL:
-.PHONY: help setup up down reset ps logs doctor story backup restore demo load evaluate drill chaos panels export check test test-logstash bench soak capacity bench-logs bench-dashboards kubernetes upgrade audit env secrets fmt
+.PHONY: help setup up down reset ps logs doctor story backup restore demo load evaluate drill chaos panels export check test test-logstash bench soak capacity bench-logs bench-dashboards kubernetes prices upgrade audit env secrets fmt
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,9 @@ bench-dashboards: ## what the overview's queries take where there are 1,000 tena
 
 kubernetes: ## write what deploy/kubernetes has of the rules, limits, dashboards, config files and versions
 	@cargo run --quiet --locked -p stack-tests --bin kubernetes -- write
+
+prices: ## bring the catalogue of list prices up to date from genai-prices, and say what changed
+	@setup/prices.sh
 
 upgrade: ## bring an image to a newer version, run the checks, say what changed (IMAGE=prometheus VERSION=3.14.0; WITH=test: all tests)
 	@setup/upgrade.sh "$(IMAGE)" "$(VERSION)" $(WITH)

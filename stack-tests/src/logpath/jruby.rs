@@ -1,4 +1,4 @@
-//! The scripts of `logstash/pipeline`, run by a JRuby without a Logstash: `logstash/tests/jruby` says what stands in for its classes.
+//! The scripts of `logstash/pipeline`, run by a `JRuby` without a Logstash: `logstash/tests/jruby` says what stands in for its classes.
 
 use std::{
     io::Write as _,
@@ -64,7 +64,8 @@ impl Jruby {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|e| format!("{command:?}: {e}"))?;
         let mut input = child.stdin.take().ok_or("JRuby has no standard input")?;
-        let lines: String = requests.iter().map(|request| format!("{request}\n")).collect();
+        let mut lines = requests.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        lines.push('\n');
         let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()));
         let output = child.wait_with_output().map_err(|e| format!("{command:?}: {e}"))?;
         // Where it could not be written to, what it said tells why.

@@ -74,8 +74,15 @@ fn regex(pattern: &str) -> Regex {
 fn env_example(repository: &Path) -> Result<(), String> {
     let compose = read(&repository.join("docker-compose.yml"))?;
     let mut wanted: BTreeMap<String, String> = BTreeMap::new();
-    for found in regex(r"\$\{([A-Z0-9_]+):-([^}]*)\}").captures_iter(&compose) {
+    // Outside of other expansions, and inside only what is nowhere else: what stands there may have another default.
+    let expansions = regex(r"\$\{([A-Z0-9_]+):-([^}]*)\}");
+    for found in expansions.captures_iter(&compose) {
         let (name, default) = (found[1].to_owned(), found[2].to_owned());
+        let start = found.get(0).map_or(0, |all| all.start());
+        let line = &compose[compose[..start].rfind('\n').map_or(0, |end| end + 1)..start];
+        if line.matches("${").count() > line.matches('}').count() && wanted.contains_key(&name) {
+            continue;
+        }
         if let Some(other) = wanted.insert(name.clone(), default.clone()) {
             ensure(other == default, || format!("docker-compose.yml: {name} is `{other}` and `{default}`"))?;
         }

@@ -112,7 +112,7 @@ fn thresholds_are_there(repository: &Path) -> Result<(), String> {
     ensure(unknown.is_empty() && !read.is_empty(), || format!("{unknown:?} of {read:?} are in no preset"))
 }
 
-/// ThresholdMissing lists each limit by its name: absent() cannot look for names.
+/// `ThresholdMissing` lists each limit by its name, because `absent()` cannot look for names.
 fn missing_thresholds_are_told(repository: &Path) -> Result<(), String> {
     let alerts = rules::alerts(repository)?;
     let alert = alerts.iter().find(|alert| alert.name == "ThresholdMissing").ok_or("no ThresholdMissing")?;

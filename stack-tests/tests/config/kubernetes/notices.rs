@@ -130,7 +130,7 @@ const CHANGES: [Change; 25] = [
     (
         "another_setting",
         "base/settings.env",
-        "AGENT_LLM_MODEL=sim-small",
+        "AGENT_LLM_MODEL=gpt-5.4-mini",
         "AGENT_LLM_MODEL=sim-large",
         "AGENT_LLM_MODEL is",
     ),
