@@ -26,6 +26,16 @@ pub(crate) fn edits(text: &str, names: &Names) -> Vec<Edit> {
     NAME.captures_iter(text).filter_map(change).collect()
 }
 
+/// Where an alert's text names the job of its labels: at the beginning, or as in `alertmanager:9093 of alertmanager`.
+static JOB: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?:^|\bof )([a-z][a-z0-9-]*)(?: |$)").expect("a constant pattern"));
+
+/// The changes that give the expected text of an alert other jobs.
+pub(crate) fn job_edits(text: &str, names: &Names) -> Vec<Edit> {
+    let jobs = JOB.captures_iter(text).filter_map(|found| found.get(1));
+    jobs.filter_map(|job| Some(Edit::new(job.range(), names.job(job.as_str())?))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -51,6 +61,19 @@ mod tests {
             ("http_status=\"x\" status !~ 'y'", "http_status=\"x\" outcome !~ 'y'"),
         ] {
             assert_eq!(apply(text, edits(text, &names)), wanted);
+        }
+    }
+
+    #[test]
+    fn jobs_are_found_where_a_text_has_them_from_its_labels() {
+        let jobs = BTreeMap::from([("prometheus".to_owned(), "metrics".to_owned())]);
+        let names = Names { jobs, ..Names::default() };
+        for (text, wanted) in [
+            ("prometheus refused it", "metrics refused it"),
+            ("prometheus:9090 of prometheus is down", "prometheus:9090 of metrics is down"),
+            ("asked by prometheus", "asked by prometheus"),
+        ] {
+            assert_eq!(apply(text, job_edits(text, &names)), wanted);
         }
     }
 }

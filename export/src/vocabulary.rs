@@ -243,7 +243,9 @@ mod tests {
             assert!(words.labels.contains(name), "{name}");
         }
         assert!(!words.labels.contains("le") && words.made.contains("part") && words.made.contains("scope"));
-        assert_eq!(words.asked_jobs, ["grafana", "jaeger", "pushgateway"].map(str::to_owned).into());
+        let asked = ["alertmanager", "elasticsearch-exporter", "grafana", "jaeger", "log-watch"];
+        let asked = asked.into_iter().chain(["node-exporter", "prometheus", "pushgateway"]);
+        assert_eq!(words.asked_jobs, asked.map(str::to_owned).collect());
         assert_eq!(words.services, ["example-agent".to_owned()].into());
         assert!(words.documented["agent_requests_total"].contains("status"));
     }

@@ -128,7 +128,9 @@ fn of_tests(scalar: &Scalar<'_>, names: &Names, urls: &Urls, dashboard: Option<&
             if link.is_some() {
                 scalar.renamed(|_| link)
             } else {
-                scalar.edits(|text| prose::edits(text, names))
+                scalar.edits(|text| {
+                    prose::edits(text, names).into_iter().chain(prose::job_edits(text, names)).collect()
+                })
             }
         }
         _ => Vec::new(),

@@ -48,10 +48,10 @@ fn service() -> Result<std::net::SocketAddr, String> {
             "llm_requests_total{{customer=\"acme\",status=\"success\"}} {good}\n\
              llm_requests_total{{customer=\"acme\",status=\"error\"}} {bad}\n\
              llm_cost_usd_total{{customer=\"acme\",model=\"m\"}} {cost}\n\
-             llm_latency_seconds_bucket{{customer=\"acme\",le=\"0.5\"}} {good}\n\
-             llm_latency_seconds_bucket{{customer=\"acme\",le=\"+Inf\"}} {good}\n\
-             llm_latency_seconds_sum{{customer=\"acme\"}} {n}\n\
-             llm_latency_seconds_count{{customer=\"acme\"}} {good}\n\
+             llm_latency_seconds_bucket{{customer=\"acme\",status=\"success\",le=\"0.5\"}} {good}\n\
+             llm_latency_seconds_bucket{{customer=\"acme\",status=\"success\",le=\"+Inf\"}} {good}\n\
+             llm_latency_seconds_sum{{customer=\"acme\",status=\"success\"}} {n}\n\
+             llm_latency_seconds_count{{customer=\"acme\",status=\"success\"}} {good}\n\
              llm_build_info{{version=\"1\"}} 1\n"
         )
     })

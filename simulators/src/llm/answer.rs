@@ -9,7 +9,7 @@ const SENTENCES: [&str; 20] = [
     "A counter that only grows is best read as a rate over a window of at least four scrape intervals.",
     "If the ninety-fifth percentile rises while the median stays flat, look for a slow dependency or a lock.",
     "Compare the time to the first token with the total duration to tell a busy provider from a long answer.",
-    "A falling cache hit rate raises both latency and cost, so it deserves an alert of its own.",
+    "A cache that has fewer of the answers raises both latency and cost, so it deserves an alert of its own.",
     "Label values must come from a bounded set, or the number of series grows without end.",
     "Follow one trace from the entry span to the slowest child before you form an opinion.",
     "The log lines of that request carry the same trace id, so one search brings them together.",

@@ -80,7 +80,7 @@ pub const PARTS: &[Part] = &[
     Part {
         service: "evaluate",
         scraped: false,
-        alert: Err("none within a day: StaleAnswerAccuracy tells of an evaluation that no longer runs"),
+        alert: Err("StaleAnswerAccuracy tells of it once no evaluation has run for a day"),
         ..PART
     },
     Part { service: "load", scraped: false, alert: Err("nobody waits for the base traffic"), ..PART },

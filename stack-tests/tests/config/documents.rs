@@ -87,7 +87,9 @@ fn env_example(repository: &Path) -> Result<(), String> {
             ensure(other == default, || format!("docker-compose.yml: {name} is `{other}` and `{default}`"))?;
         }
     }
-    let mut scripts = BTreeSet::new();
+    // Read by scripts, or by Compose with a default that may be empty.
+    let mut scripts: BTreeSet<_> =
+        regex(r"\$\{([A-Z0-9_]+)-").captures_iter(&compose).map(|found| found[1].to_owned()).collect();
     for script in crate::files(&repository.join("setup"), "sh") {
         let text = read(&script)?;
         scripts.extend(regex(r"\$\(setting ([A-Z0-9_]+)").captures_iter(&text).map(|c| c[1].to_owned()));
