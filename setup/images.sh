@@ -20,7 +20,8 @@ case $mode in auto | pull | build) ;; *) die "AGENT_KIT_IMAGES=$mode: use auto, 
 wanted() {
   rm -f "$KIT_STATE/images.env"
   use_compose
-  docker compose --profile tools config | awk '
+  # A variable, because a flag would take the place of the profiles that are on.
+  COMPOSE_PROFILES=${COMPOSE_PROFILES:+$COMPOSE_PROFILES,}tools docker compose config | awk '
     /^services:/ { inside = 1; next }
     /^[^ ]/ { inside = 0 }
     !inside { next }
