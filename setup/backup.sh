@@ -15,7 +15,7 @@ project=${COMPOSE_PROJECT_NAME:-agent-observability-kit}
 secrets=$(setting SECRETS_DIR ./secrets)
 use_compose
 docker version >/dev/null 2>&1 || die "No Docker engine answers: make setup."
-image=$(docker compose --profile tools config --images story)
+image=$(setting LOG_WATCH_IMAGE agent-kit/log-watch:dev)
 docker image inspect "$image" >/dev/null 2>&1 || die "$image is not built yet: make up."
 
 # The passwords that volumes know: with others what is restored lets nobody in.

@@ -11,7 +11,7 @@ if [ -z "$id" ]; then
   exit 64
 fi
 docker version >/dev/null 2>&1 || die "No Docker engine is running, so nothing of the stack is: make up."
-image=$(docker compose --profile tools config --images story) || die "docker-compose.yml and .env do not fit together."
+image=$(setting LOG_WATCH_IMAGE agent-kit/log-watch:dev)
 docker image inspect "$image" >/dev/null 2>&1 || die "$image is not built yet: make up."
 # What Compose says of networks and volumes is of no interest here; what the program says is. After one that fails Compose
 # prints an empty line.

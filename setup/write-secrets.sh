@@ -94,3 +94,4 @@ echo "$readers" | while read -r service user names; do
     mv "$to.new" "$to"
   done
 done
+echo "secrets: each service has its copies"

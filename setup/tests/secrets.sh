@@ -30,9 +30,10 @@ expect "files are closed to others" "$(find "$secrets" "$handout" -type f -perm 
 expect "each service has what it reads" "$(cd "$handout" && printf '%s ' */*)" \
   "alertmanager/deadman_url alertmanager/pagerduty_routing_key alertmanager/slack_webhook_url alertmanager/smtp_password alertmanager/webhook_url example-agent/llm_api_key grafana/grafana_admin_password grafana/grafana_audit_password grafana/grafana_elasticsearch_password "
 expect "without what an editor added" "$(od -An -c "$handout/example-agent/llm_api_key" | tr -d ' \n')" sk-key
-expect "a second start changes nothing" "$(write "$secrets" "$handout")" 0
+expect "a second start changes nothing" "$(write "$secrets" "$handout")" "secrets: each service has its copies
+0"
 printf 'yours\n' >"$secrets/slack_webhook_url"
-expect "a changed secret" "$(write "$secrets" "$handout")" 0
+expect "a changed secret" "$(write "$secrets" "$handout")" "*0"
 expect "is handed out" "$(cat "$handout/alertmanager/slack_webhook_url")" yours
 mkdir -p "$scratch/broken/llm_api_key/x"
 expect "a folder that is not empty in the place of a file" "$(write "$scratch/broken")" "*llm_api_key is a folder*64"

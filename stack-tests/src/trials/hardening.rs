@@ -84,9 +84,24 @@ fn ports_answer_as_documented(stack: &Stack) -> Result<(), String> {
     ensure(asked > 20, || format!("only {asked} requests"))
 }
 
+/// The rights of the service that makes copies of secrets for the users of other containers: it is root, ends, and has no network.
+const SECRETS_RIGHTS: [&str; 3] = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"];
+
 fn least_rights(stack: &Stack) -> Result<(), String> {
     each(stack, |containers, service, inspect| {
         let host = &inspect["HostConfig"];
+        let added = host["CapAdd"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if service == "secrets" {
+            ensure(host["NetworkMode"] == "none" && inspect["State"]["Running"] == false, || {
+                "the service secrets runs on, or has a network".into()
+            })?;
+            let allowed = |right: &Value| {
+                SECRETS_RIGHTS.iter().any(|known| right.as_str().is_some_and(|right| known.ends_with(right)))
+            };
+            ensure(added.iter().all(allowed), || format!("the service secrets has {added:?}"))?;
+        } else {
+            ensure(added.is_empty(), || format!("{service} has {added:?}"))?;
+        }
         ensure(host["ReadonlyRootfs"] == true, || format!("{service} can write to its image"))?;
         ensure(host["CapDrop"] == serde_json::json!(["ALL"]), || format!("{service} keeps capabilities"))?;
         ensure(host["Privileged"] == false, || format!("{service} is privileged"))?;
@@ -105,7 +120,9 @@ fn least_rights(stack: &Stack) -> Result<(), String> {
                 .unwrap_or("0")
                 .to_owned()
         };
-        ensure(!["", "0", "root"].contains(&uid.trim()), || format!("{service} runs as root"))
+        ensure(service == "secrets" || !["", "0", "root"].contains(&uid.trim()), || {
+            format!("{service} runs as root")
+        })
     })
 }
 

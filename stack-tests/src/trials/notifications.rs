@@ -106,8 +106,12 @@ fn two_replicas_are_one_message(stack: &Stack) -> Result<(), String> {
         network,
         &from,
         "--tmpfs=/tmp:mode=1777",
+        // As in docker-compose.yml: the targets of what runs are picked there.
+        "--tmpfs=/etc/prometheus/targets:uid=65534,gid=65534",
         "--publish=127.0.0.1::9090",
+        "--entrypoint=/bin/sh",
         image,
+        "/etc/prometheus-kit/start.sh",
         "--config.file=/etc/prometheus/prometheus.yml",
         "--storage.tsdb.path=/tmp/replica",
         "--rules.alert.resend-delay=5s",

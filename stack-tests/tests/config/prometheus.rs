@@ -117,8 +117,7 @@ fn missing_thresholds_are_told(repository: &Path) -> Result<(), String> {
     let alerts = rules::alerts(repository)?;
     let alert = alerts.iter().find(|alert| alert.name == "ThresholdMissing").ok_or("no ThresholdMissing")?;
     for limit in thresholds_of(&presets(repository)[0])? {
-        let name = limit.trim_start_matches("agent:threshold:");
-        let line = format!("label_replace(absent({limit}), \"threshold\", \"{name}\", \"\", \"\")");
+        let line = format!("label_replace(absent({limit}), \"threshold\", \"{limit}\", \"\", \"\")");
         ensure(alert.expr.lines().any(|known| known.trim() == line), || {
             format!("ThresholdMissing in rules/watchdog.yml lacks `or` {line}")
         })?;
