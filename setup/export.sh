@@ -45,7 +45,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$asks" ] || options+=(--network none)
 status=0
-run_kit export ${arguments[@]+"${arguments[@]}"} || status=$?
+(run_kit export ${arguments[@]+"${arguments[@]}"}) || status=$?
 # Nothing was written.
 if [ -n "$first" ]; then find "$first" -depth -type d -empty -delete; fi
 exit $status

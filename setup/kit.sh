@@ -100,7 +100,8 @@ with_engine() {
     --env DOCKER_CONFIG=/tmp)
 }
 
-# run_image IMAGE ARGUMENT…: runs it with the options, and ends with its exit code. What it writes belongs to the user: a rootless
+# run_image IMAGE ARGUMENT…: becomes `docker run` with the options, so that signals for this script reach the program, and its exit code
+# is the script's. What it writes belongs to the user: a rootless
 # engine's root is that user, and a virtual machine's shared folders belong to them whoever writes.
 run_image() {
   local image=$1 user
@@ -114,7 +115,7 @@ run_image() {
     if is_virtual; then user=0:0; elif [ "$user" != 0:0 ]; then options+=(--group-add "$(stat -c %g "$socket")"); fi
   fi
   # Root, where it is that, may write to the user's files. With SELinux a mounted file would have to be labelled otherwise.
-  docker run --rm --read-only --tmpfs /tmp --user "$user" --cap-drop ALL --cap-add DAC_OVERRIDE \
+  exec docker run --rm --read-only --tmpfs /tmp --user "$user" --cap-drop ALL --cap-add DAC_OVERRIDE \
     --security-opt no-new-privileges --security-opt label=disable --workdir "$KIT_ROOT" "${options[@]}" "$image" "$@"
 }
 
