@@ -21,7 +21,7 @@ for file in "$from"/*.yml; do
     *,\*,* | *",$profile,"*) ;;
     *) [ -z "$profile" ] || continue ;;
   esac
-  # A link, so that Prometheus notices when the file changes.
+  # A link: Prometheus reads the file itself again, every `refresh_interval` of prometheus.yml.
   ln -s "$file" "$to/$name"
 done
 exec /bin/prometheus "$@"
