@@ -42,14 +42,13 @@ pub fn all() -> Vec<Phase> {
         phase(vec![vec![&DOWN, &ABSENT], vec![&LOGSTASH, &ELASTICSEARCH, &LOG_WATCH, &AUDIT_GAP]]),
         alone(&SLACK),
         alone(&ALERTMANAGER),
+        // HighErrorRate silences HighActiveConnections.
+        phase(vec![vec![&CONNECTIONS], vec![&COMPLIANCE], vec![&TARGET]]),
         phase(vec![
             // They share the agent's faults, and the cache's rate.
             vec![&COST, &SLOW, &TENANT, &ERRORS],
-            vec![&CONNECTIONS],
-            vec![&COMPLIANCE],
             vec![&ACCURACY, &PUSHGATEWAY],
             vec![&GRAFANA],
-            vec![&TARGET],
             vec![&SECOND],
             // They share Prometheus' configuration.
             vec![&RULE, &CONFIG, &ELASTICSEARCH_DISK, &LOGSTASH_QUEUE],
