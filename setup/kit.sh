@@ -100,9 +100,9 @@ with_engine() {
     --env DOCKER_CONFIG=/tmp)
 }
 
-# run_image IMAGE ARGUMENT…: becomes `docker run` with the options, so that signals for this script reach the program, and its exit code
-# is the script's. What it writes belongs to the user: a rootless
-# engine's root is that user, and a virtual machine's shared folders belong to them whoever writes.
+# run_image IMAGE ARGUMENT…: replaces this script by `docker run` with the options, so that signals reach the program and its exit code
+# is that of the script. Files that it writes belong to the user: root of a rootless engine is that user, and the shared folders of a
+# virtual machine belong to the user in any case.
 run_image() {
   local image=$1 user
   shift

@@ -24,7 +24,7 @@ mkdir "$secrets/smtp_password"
 printf '\357\273\277sk-key\r\n' >"$secrets/llm_api_key"
 expect "a first start" "$(write "$secrets" "$handout")" "*removed the empty folder smtp_password*wrote grafana_admin_password*0"
 expect "what was there stays" "$(cat "$secrets/slack_webhook_url")" mine
-expect "a password is long, and nobody's default" "$(grep -cE '^[A-Za-z0-9]{32}$' "$secrets/grafana_admin_password")" 1
+expect "a password is random and 32 characters long" "$(grep -cE '^[A-Za-z0-9]{32}$' "$secrets/grafana_admin_password")" 1
 expect "two passwords differ" "$(cmp -s "$secrets/grafana_admin_password" "$secrets/elasticsearch_password" || echo differ)" differ
 expect "files are closed to others" "$(find "$secrets" "$handout" -type f -perm -004 ! -name slack_webhook_url ! -name llm_api_key)" ""
 expect "each service has what it reads" "$(cd "$handout" && printf '%s ' */*)" \

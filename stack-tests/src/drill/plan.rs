@@ -32,8 +32,11 @@ pub struct Phase<T = &'static Scenario> {
     pub alone: bool,
 }
 
-/// All of them, in phases: those in the lanes of one phase leave each other alone. The calm hour comes first, because the day's
-/// budgets are overrun afterwards; the gap in the audit trail before the agent that loses events, which would explain it; what is slow or fails must be much of an hour's requests, so it comes when the calm hour is past.
+/// All scenarios, in phases; scenarios in the lanes of one phase do not disturb one another.
+///
+/// The calm hour comes first, because budgets of the day are exceeded afterwards. The gap in the audit trail comes before the agent that
+/// loses events, whose alert would silence it. Slow and failing requests come after the calm hour, since they must be a large share of an
+/// hour's requests.
 pub fn all() -> Vec<Phase> {
     let phase = |lanes| Phase { lanes, alone: false };
     let alone = |scenario| Phase { lanes: vec![vec![scenario]], alone: true };
