@@ -60,7 +60,11 @@ while IFS= read -r path; do
 done <"$here/programs"
 for pair in "$@"; do put "${pair%%:*}" "${pair#*:}"; done
 if [ ${#copied[@]} -gt 0 ]; then
-  libraries "${copied[@]}" | while IFS= read -r library; do
+  # All parts of the C library: native libraries in .jar files name parts that no program here does.
+  {
+    libraries "${copied[@]}"
+    dpkg -L libc6 | grep -E '/lib[a-z]*\.so\.[0-9]+$'
+  } | sort -u | while IFS= read -r library; do
     mkdir -p "$root$(dirname "$library")"
     [ -e "$root$library" ] || cp -L "$library" "$root$library"
   done
