@@ -119,7 +119,7 @@ async fn answer(State(go_on): State<Arc<Semaphore>>, Json(request): Json<Value>)
     }
     let answer = json!({
         "model": "sim-small",
-        "choices": [{ "message": { "content": format!("You asked: {asked}") } }],
+        "choices": [{ "message": { "content": format!("You asked: {asked}") }, "finish_reason": "stop" }],
         "usage": { "prompt_tokens": 11, "completion_tokens": 7 },
     });
     Json(answer).into_response()
