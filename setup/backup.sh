@@ -51,6 +51,20 @@ start_again() {
   stopped=
 }
 
+# The time of the last backup, for the alert BackupOld. The Pushgateway may have been started again a moment ago.
+record_backup() {
+  local metric='# HELP backup_completed_timestamp_seconds When the last backup was completed, in Unix seconds.
+# TYPE backup_completed_timestamp_seconds gauge'
+  [ -n "$(docker compose ps --quiet --status running pushgateway 2>/dev/null)" ] || return 0
+  for _ in $(seq 30); do
+    docker compose exec -T pushgateway wget -q -O /dev/null --post-data="$metric
+backup_completed_timestamp_seconds $(date +%s)
+" http://localhost:9091/metrics/job/backup 2>/dev/null && return
+    sleep 1
+  done
+  warn "The Pushgateway does not take the time of this backup: the alert BackupOld does not know of it."
+}
+
 save() {
   local id uses volume size status
   [ -n "$folder" ] || folder=backups/$(date -u +%Y-%m-%dT%H-%M-%SZ)
@@ -83,6 +97,7 @@ save() {
   passwords "$secrets" | while read -r name; do cp "$secrets/$name" "$folder/secrets/"; done
   images >"$folder/images"
   (cd "$folder" && cksum ./*.tar.gz >checksums)
+  record_backup
   say "Saved to $folder. It holds passwords: keep it as safe as $secrets."
 }
 

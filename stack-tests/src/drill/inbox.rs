@@ -1,6 +1,6 @@
 //! The ways on which people are told, and what has arrived there.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ pub(crate) fn ways(seen: Seen) -> Vec<Way> {
         }
         Seen::Elsewhere => vec![Way::Alertmanager, Way::Slack, Way::Mail],
         Seen::NotifiedByMail => vec![Way::Prometheus, Way::Alertmanager, Way::Mail],
-        Seen::Silenced(_) => vec![Way::Prometheus, Way::Silenced],
+        Seen::Silenced(_) | Seen::SilencedOnce(_) => vec![Way::Prometheus, Way::Silenced],
         Seen::Late => vec![Way::Prometheus],
     }
 }
@@ -84,7 +84,7 @@ pub(crate) fn ways_back(seen: Seen) -> Vec<Way> {
         Seen::Notified | Seen::NotifiedByMail | Seen::Late => vec![Way::Prometheus, Way::Slack, Way::Mail],
         Seen::Elsewhere => vec![Way::Slack, Way::Mail],
         Seen::Silenced(_) => vec![Way::Prometheus],
-        Seen::NotifiedOnce => Vec::new(),
+        Seen::NotifiedOnce | Seen::SilencedOnce(_) => Vec::new(),
     }
 }
 
@@ -114,6 +114,38 @@ impl Way {
             }
         }
     }
+}
+
+/// The alerts that silence this one, as the end of a sentence. Empty where none does.
+pub(crate) fn silenced_by(stack: &Stack, expected: &Expected) -> String {
+    let Ok(alert) = in_alertmanager(stack, expected) else { return String::new() };
+    let all = stack.alerts().unwrap_or_default();
+    let names = alert["status"]["inhibitedBy"].as_array().into_iter().flatten().map(|by| {
+        let source = all.iter().find(|alert| alert["fingerprint"] == *by);
+        source.map_or_else(|| by.to_string(), |alert| alert["labels"]["alertname"].to_string())
+    });
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { String::new() } else { format!(", silenced by {}", names.join(", ")) }
+}
+
+/// The alerts that people were told of in Slack and whose end they have not been told of, each once.
+pub(crate) fn open_in_slack(stack: &Stack) -> Result<BTreeSet<String>, String> {
+    let mut open = BTreeSet::new();
+    let mut messages = stack.slack_messages()?;
+    messages.sort_by_key(|message| message["received_at"].to_string());
+    for message in &messages {
+        let title = message["payload"]["attachments"][0]["title"].as_str().unwrap_or_default();
+        let Some((state, rest)) = title.strip_prefix('[').and_then(|title| title.split_once("] ")) else {
+            continue;
+        };
+        let name = rest.split([':', ' ']).next().unwrap_or_default().to_owned();
+        if state == "RESOLVED" {
+            open.remove(&name);
+        } else {
+            open.insert(name);
+        }
+    }
+    Ok(open)
 }
 
 fn in_alertmanager(stack: &Stack, expected: &Expected) -> Result<Value, String> {

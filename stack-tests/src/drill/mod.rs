@@ -11,6 +11,7 @@ mod timeline;
 mod traffic;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -37,6 +38,8 @@ pub enum Seen {
     NotifiedOnce,
     /// To Alertmanager, where this other alert silences it.
     Silenced(&'static str),
+    /// To Alertmanager, where this other alert silences it. Its end is not waited for.
+    SilencedOnce(&'static str),
     /// Nowhere but Prometheus, until Alertmanager is back.
     Late,
     /// To Slack and the mailbox, and back to resolved in both, from another Prometheus than the stack's.
@@ -179,11 +182,13 @@ impl Drill {
     /// next as soon as the fault of the one before is off. Gives back the names and errors of those that failed.
     pub fn run(&self, phases: &[Phase<Run>]) -> Vec<(&'static str, String)> {
         let failed = Mutex::new(Vec::new());
+        let real = inbox::open_in_slack(&self.stack).unwrap_or_default();
         thread::scope(|scope| {
             let mut lingering = Vec::new();
             for phase in phases {
                 if phase.alone {
                     lingering.drain(..).for_each(end);
+                    self.until_heard_out(&real);
                 }
                 let lanes = phase.lanes.iter();
                 let lanes: Vec<_> =
@@ -197,6 +202,20 @@ impl Drill {
             }
         });
         failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until Slack has the end of each alert that it has the beginning of, but for those of the machine itself. Alertmanager does
+    /// not tell of an alert anew whose end it could not tell of, so an end must not fall into a time without Slack.
+    fn until_heard_out(&self, real: &BTreeSet<String>) {
+        let heard_out =
+            self.wait("the ends of alerts in Slack", self.scaled(Duration::from_mins(30)), || {
+                let open = inbox::open_in_slack(&self.stack)?;
+                let left: Vec<_> = open.difference(real).cloned().collect();
+                if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
+            });
+        if let Err(why) = heard_out {
+            self.note("before", &why);
+        }
     }
 
     /// The runs of a lane, each with what is still to be waited for.
@@ -287,7 +306,8 @@ impl Drill {
                         false
                     }
                     Err(why) => {
-                        open.push(format!("{} {way}: {why}", expected.alert));
+                        let by = inbox::silenced_by(&self.stack, expected);
+                        open.push(format!("{} {way}: {why}{by}", expected.alert));
                         true
                     }
                 });

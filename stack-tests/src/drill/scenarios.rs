@@ -87,14 +87,14 @@ pub(super) const CALM: Scenario =
     Scenario { name: "calm", service: Some("load"), fault: calm::an_hour, ..PLAIN };
 
 /// The ends of the day's budgets are not waited for: the one looks back over 24 hours (72 minutes on a fast stack), the other's
-/// day is the calendar's, at any speed of the rules.
+/// day is the calendar's, at any speed of the rules. `slow`, which comes next, spends so fast that `CostBudgetBurn` stays.
 pub(super) const COST: Scenario = Scenario {
     name: "cost",
     alerts: &[
         critical("HighAPICost").within(Duration::from_mins(1)),
         critical("DailyBudgetExceeded").seen(Seen::NotifiedOnce),
         warning("TenantOverBudget").seen(Seen::NotifiedOnce),
-        warning("CostBudgetBurn").seen(Seen::Silenced("HighAPICost")),
+        warning("CostBudgetBurn").seen(Seen::SilencedOnce("HighAPICost")),
     ],
     momentary: true,
     lingers: true,
@@ -106,7 +106,12 @@ pub(super) const COST: Scenario = Scenario {
 
 pub(super) const SLOW: Scenario = Scenario {
     name: "slow",
-    alerts: &[warning("SlowRequests"), critical("LatencyBudgetBurn"), warning("LowCacheHitRate")],
+    alerts: &[
+        warning("SlowRequests"),
+        critical("LatencyBudgetBurn"),
+        warning("LowCacheHitRate"),
+        warning("InjectedFaultActive"),
+    ],
     begins: minutes(90),
     ends: minutes(45),
     fault: |drill| faults::agent(drill, json!({"extra_latency_seconds": 3, "cache_off": true})),
@@ -157,6 +162,46 @@ pub(super) const ACCURACY: Scenario = Scenario {
     alerts: &[warning("LowAnswerAccuracy")],
     service: Some("pushgateway"),
     fault: faults::accuracy,
+    ..PLAIN
+};
+
+pub(super) const PUSH: Scenario = Scenario {
+    name: "push",
+    alerts: &[warning("PushFailed")],
+    service: Some("pushgateway"),
+    begins: minutes(10),
+    fault: faults::refused_push,
+    ..PLAIN
+};
+
+/// The agent asks again, or another model, so that few requests fail.
+pub(super) const RATE_LIMITS: Scenario = Scenario {
+    name: "rate-limits",
+    alerts: &[warning("ProviderRateLimits")],
+    begins: minutes(25),
+    fault: |drill| faults::provider(drill, &json!({"rate_limited_ratio": 0.3})),
+    traffic: Traffic::Fresh { tenant: "hooli", callers: 4 },
+    ..PLAIN
+};
+
+/// Limits that the provider and its prices exceed.
+pub(super) const PROVIDER: Scenario = Scenario {
+    name: "provider",
+    alerts: &[warning("SlowFirstToken"), warning("PriceCatalogueOld")],
+    changes: Changes::Limits,
+    begins: minutes(75),
+    fault: |drill| {
+        faults::limits(drill, &[("first_token_seconds", "0"), ("price_catalogue_age_seconds", "-1")])
+    },
+    ..PLAIN
+};
+
+pub(super) const COPIES: Scenario = Scenario {
+    name: "copies",
+    alerts: &[warning("ElasticsearchShardsUnassigned")],
+    service: Some("elasticsearch-exporter"),
+    begins: minutes(40),
+    fault: faults::no_replica,
     ..PLAIN
 };
 
@@ -334,7 +379,7 @@ pub(super) const ELASTICSEARCH_FULL: Scenario = Scenario {
     name: "elasticsearch-full",
     alerts: &[warning("JaegerRefusesSpans")],
     service: Some("elasticsearch"),
-    begins: minutes(20),
+    begins: minutes(40),
     ends: minutes(30),
     fault: |drill| faults::read_only(drill),
     traffic: Traffic::Fresh { tenant: "acme", callers: 1 },

@@ -40,6 +40,11 @@ fn saved_and_restored(stack: &Stack) -> Result<(), String> {
     let said = backup(stack, "save", &saved)?;
     ensure(said.contains("prometheus-data: ") && said.contains("It holds passwords"), || said.clone())?;
     ensure(!said.contains("Stopping what writes to its volume: example-agent"), || said.clone())?;
+    // What the alert BackupOld asks.
+    until("the time of the backup", SOON, || {
+        let age = stack.promql_value("time() - max(backup_completed_timestamp_seconds)")?;
+        ensure(age < 3600.0, || format!("{age} seconds old"))
+    })?;
     // The same folder again would be two backups in one.
     let twice = backup(stack, "save", &saved).err().ok_or("saved twice into one folder")?;
     ensure(twice.contains("is there already"), || twice.clone())?;

@@ -68,6 +68,14 @@ pub(in crate::drill) fn no_primary(drill: &Drill) -> Result<Fault<'_>, String> {
     Ok(Fault::new(|| ask(drill, "elastic", &format!("DELETE /{INDEX}"), None)))
 }
 
+/// An index that asks for a copy of its shard, for which one node has no place.
+pub(in crate::drill) fn no_replica(drill: &Drill) -> Result<Fault<'_>, String> {
+    const INDEX: &str = "agent-kit-drill-copies";
+    let settings = json!({"settings": {"index.number_of_replicas": 1}});
+    ask(drill, "elastic", &format!("PUT /{INDEX}"), Some(&settings))?;
+    Ok(Fault::new(|| ask(drill, "elastic", &format!("DELETE /{INDEX}"), None)))
+}
+
 /// Elasticsearch as with a full disk: what is free is below its flood stage, so it makes its indices read-only.
 pub(crate) fn read_only(drill: &Drill) -> Result<Fault<'_>, String> {
     const BLOCKS: &str = "GET /_all/_settings?filter_path=*.settings.index.blocks";

@@ -33,7 +33,7 @@ use crate::{
 };
 
 pub(super) use configuration::{bad_config, bad_rule, limits, no_target};
-pub(super) use log_path::{audit_gap, no_primary, unshipped, unusable_lines};
+pub(super) use log_path::{audit_gap, no_primary, no_replica, unshipped, unusable_lines};
 pub(crate) use log_path::{read_only, second_log_watch};
 pub(super) use second_agent::second_agent;
 pub(super) use second_prometheus::full_prometheus;
@@ -230,6 +230,22 @@ pub(super) fn accuracy(drill: &Drill) -> Result<Fault<'_>, String> {
     let answer = send(client().put(&url).body(text))?;
     ok("push", answer.status, &answer.text)?;
     Ok(off)
+}
+
+/// A push that the Pushgateway refuses, because the metric has another type in what was pushed before.
+pub(super) fn refused_push(drill: &Drill) -> Result<Fault<'_>, String> {
+    let off = accuracy(drill)?;
+    let url = format!("{}/metrics/job/drill-refused", drill.stack.pushgateway);
+    let off = {
+        let url = url.clone();
+        Fault::new(move || {
+            let answer = send(client().delete(&url))?;
+            ok("DELETE", answer.status, &answer.text).and(off.off())
+        })
+    };
+    let text = "# TYPE agent_answer_accuracy_ratio counter\nagent_answer_accuracy_ratio 1\n";
+    let answer = send(client().put(&url).body(text))?;
+    if answer.status == 400 { Ok(off) } else { Err(format!("the push is answered with {}", answer.status)) }
 }
 
 /// Questions that a rule of compliance forbids, more often than it allows.
