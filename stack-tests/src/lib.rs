@@ -16,6 +16,7 @@ pub mod logpath;
 pub mod pins;
 pub mod ports;
 pub mod programs;
+pub mod runbooks;
 pub mod secrets;
 pub mod stack;
 pub mod tools;

@@ -45,7 +45,7 @@ fn every_runbook_link_opens(stack: &Stack) -> Result<(), String> {
 }
 
 /// Series that begin with what they count, each with the drill that has it happen, or with when that is.
-const BEGIN_LATER: [(&str, &str); 6] = [
+pub(super) const BEGIN_LATER: [(&str, &str); 6] = [
     ("agent_answer_accuracy_ratio", "drill LowAnswerAccuracy"),
     ("otelcol_receiver_failed_spans_total", "once a span came"),
     ("otelcol_receiver_refused_spans_total", "once a span came"),
@@ -88,7 +88,7 @@ fn every_metric_is_there(stack: &Stack) -> Result<(), String> {
 }
 
 /// The metrics that an expression selects, as Prometheus itself reads it.
-fn selected(stack: &Stack, expr: &str) -> Result<Vec<String>, String> {
+pub(super) fn selected(stack: &Stack, expr: &str) -> Result<Vec<String>, String> {
     fn collect(node: &Value, found: &mut Vec<String>) {
         if node["type"] == "vectorSelector" {
             found.extend(node["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned));

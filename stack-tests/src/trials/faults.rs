@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Runs `body` under faults of the provider, which end with it.
-fn with_faults<T>(
+pub(super) fn with_faults<T>(
     stack: &Stack,
     faults: &serde_json::Value,
     body: impl FnOnce() -> Result<T, String>,

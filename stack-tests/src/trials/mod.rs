@@ -13,12 +13,13 @@ mod input;
 mod journey;
 mod logs;
 mod notifications;
+mod runbooks;
 
 use std::sync::Arc;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::stack::Stack;
+use crate::{stack::Stack, tools::Tool};
 
 /// What a trial cannot do without.
 enum Need {
@@ -28,6 +29,8 @@ enum Need {
     Containers,
     /// Rules with durations that can be waited for.
     Fast,
+    /// A program on this machine.
+    Program(&'static str),
 }
 
 #[derive(Clone, Copy)]
@@ -48,6 +51,7 @@ impl Case {
             Need::Service(name) => stack.missing.get(*name).map(|reason| format!("no {name}: {reason}")),
             Need::Containers => stack.containers.is_none().then(|| "STACK_COMPOSE_PROJECT is not set".into()),
             Need::Fast => (!stack.fast).then(|| "STACK_FAST is not 1".into()),
+            Need::Program(name) => Tool::find(name).is_none().then(|| format!("{name} is not on the PATH")),
         })
     }
 }
@@ -66,6 +70,7 @@ pub fn all(stack: &Arc<Stack>) -> Vec<Trial> {
         alerts::CASES,
         notifications::CASES,
         logs::CASES,
+        runbooks::CASES,
         drills::CASES,
         faults::CASES,
         backup::CASES,
