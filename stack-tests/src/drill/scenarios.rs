@@ -179,7 +179,7 @@ pub(super) const RATE_LIMITS: Scenario = Scenario {
     name: "rate-limits",
     alerts: &[warning("ProviderRateLimits")],
     begins: minutes(25),
-    fault: |drill| faults::provider(drill, &json!({"rate_limited_ratio": 0.3})),
+    fault: |drill| faults::provider(drill, &json!({"rate_limited_ratio": 0.15})),
     traffic: Traffic::Fresh { tenant: "hooli", callers: 4 },
     ..PLAIN
 };

@@ -51,7 +51,8 @@ const QUIET_QUERIES: [(&str, &str); 2] = [
 const SHIPPED: [&str; 3] = ["log_lines_missing", "log_lines_expected", "log_lines_indexed"];
 
 /// Filters that let nothing through on a healthy stack, with the reason. What stands before the filter must give something.
-const QUIET_FILTERS: [(&str, &str); 11] = [
+const QUIET_FILTERS: [(&str, &str); 12] = [
+    ("| grep change_faults", "no fault was switched on"),
     ("| grep 'audit log'", "the disk accepts audit events"),
     ("| grep -i err", "the configuration was accepted"),
     ("| grep 'log target'", "log lines can be written"),
@@ -81,9 +82,9 @@ const OF_THE_MACHINE: [(&str, &str); 2] = [
 ];
 
 /// Programs that change nothing, whatever their arguments are.
-const READERS: [&str; 21] = [
-    "awk", "cat", "comm", "date", "df", "dmesg", "do", "done", "echo", "grep", "head", "jq", "ls", "printf",
-    "ps", "sed", "sort", "tail", "tr", "uniq", "while",
+const READERS: [&str; 23] = [
+    "awk", "cat", "comm", "date", "df", "dmesg", "do", "done", "du", "echo", "grep", "head", "jq", "ls",
+    "printf", "ps", "sed", "sort", "tail", "tr", "ulimit", "uniq", "while",
 ];
 
 /// Other commands that change nothing, by their first words. A command that is neither here nor below fails the trial: no
@@ -111,7 +112,7 @@ const CHANGES: [(&str, &str); 6] = [
     (r"docker system prune", "removes images and containers"),
     (r" -X (PUT|DELETE)", "changes what a service keeps or does"),
     (
-        r"^([A-Z]+=\S+ )*make (up|setup|story|doctor|check|restore|test-logstash|drill|backup)",
+        r"^([A-Z]+=\S+ )*make (up|setup|story|doctor|check|restore|test-logstash|drill|backup|prices)",
         "runs for minutes, asks, or needs a value",
     ),
     (r"^(sudo )?(systemctl|ln|fsck) ", "changes the machine"),
