@@ -27,7 +27,7 @@ trap 'rm -rf "$scratch"' EXIT
 # Not on the command line, where every user of the machine can read it.
 if [ -n "${AUDIT_KEY_FILE:-}" ]; then
   [ -s "$AUDIT_KEY_FILE" ] || { echo "send.sh: there is no key in $AUDIT_KEY_FILE" >&2 && exit 64; }
-  printf 'header = "Authorization: Bearer %s"\n' "$(cat "$AUDIT_KEY_FILE")" >"$scratch/curl"
+  printf 'header = "Audit-Key: %s"\n' "$(cat "$AUDIT_KEY_FILE")" >"$scratch/curl"
 else
   : >"$scratch/curl"
 fi

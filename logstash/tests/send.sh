@@ -73,7 +73,7 @@ ok "an empty file is no piece" exits 0 ""
 
 printf 'the-key-of-the-tests' >"$scratch/key"
 AUDIT_KEY_FILE=$scratch/key send http://logstash "$scratch/open"
-ok "a key goes into the header" grep -qx 'header = "Authorization: Bearer the-key-of-the-tests"' "$CONFIGS"
+ok "a key goes into the header" grep -qx 'header = "Audit-Key: the-key-of-the-tests"' "$CONFIGS"
 AUDIT_KEY_FILE=$scratch/none send http://logstash "$scratch/open"
 ok "no key where one is named" exits 64 "there is no key in $scratch/none"
 send http://logstash

@@ -288,7 +288,7 @@ fn send(case: &Case, logstash: &Logstash) -> Result<(), String> {
             let url = format!("http://127.0.0.1:{}/", logstash.ports().http);
             let mut request = clients::client().post(url).header("content-type", "application/x-ndjson");
             if let Some(key) = &case.key {
-                request = request.bearer_auth(key);
+                request = request.header("audit-key", key);
             }
             let answer = clients::send(request.body(case.lines.clone()))?;
             ensure(answer.status == 200, || format!("http: {}: {}", answer.status, answer.text))

@@ -138,9 +138,8 @@ fn request(case: &Case, line: &[u8]) -> Value {
         Way::Tcp => request["way"] = "tcp".into(),
         Way::Http => {
             request["way"] = "http".into();
-            let key = case.key.as_ref().map(|key| format!("Bearer {key}"));
             request["metadata"] = json!({ "input": { "http": { "request": { "headers": {
-                "authorization": key, "content_type": "application/x-ndjson" } } } } });
+                "audit_key": case.key, "content_type": "application/x-ndjson" } } } } });
         }
         Way::Beats => {
             request["way"] = "beats".into();
@@ -288,18 +287,19 @@ fn audit_senders(run: &Run) -> Result<(), String> {
     let line =
         r#"{"msg":"m","time":"2025-11-24T09:54:00Z","actor":"a","action":"query","outcome":"allowed"}"#;
     let audit_file = format!("{LOG_DIR}audit.2025-11-24.ndjson");
-    let header = |value: &str| json!({ "input": { "http": { "request": { "headers": { "authorization": value } } } } });
+    let header =
+        |value: &str| json!({ "input": { "http": { "request": { "headers": { "audit_key": value } } } } });
     let requests = [
         (json!({ "way": "audit_files", "path": audit_file }), true),
         (json!({ "way": "agent_files", "path": format!("{LOG_DIR}agent.2025-11-24-09.ndjson") }), true),
         (json!({ "way": "tcp" }), false),
         (json!({ "way": "tcp", "fields": { "audit_key": key } }), false),
         (json!({ "way": "http" }), false),
-        (json!({ "way": "http", "metadata": header(&format!("Bearer {key}")) }), true),
-        (json!({ "way": "http", "metadata": header(&key) }), false),
-        (json!({ "way": "http", "metadata": header("Bearer ") }), false),
-        (json!({ "way": "http", "metadata": header(&format!("Bearer {key}x")) }), false),
-        (json!({ "way": "http", "metadata": header("Bearer elsewhere") }), false),
+        (json!({ "way": "http", "metadata": header(&key) }), true),
+        (json!({ "way": "http", "metadata": header(&format!("Bearer {key}")) }), false),
+        (json!({ "way": "http", "metadata": header("") }), false),
+        (json!({ "way": "http", "metadata": header(&format!("{key}x")) }), false),
+        (json!({ "way": "http", "metadata": header("elsewhere") }), false),
         (json!({ "way": "beats", "path": audit_file }), false),
         (json!({ "way": "beats", "path": audit_file, "fields": { "audit_key": key } }), true),
         (json!({ "way": "beats", "path": audit_file, "fields": { "audit_key": [key] } }), false),

@@ -73,7 +73,6 @@ LONE_SURROGATE_LENGTH = 6
 
 # What says that a line is an audit event, where its file does not.
 AUDIT_FIELDS = %w[actor action outcome].freeze
-BEARER = /\A[Bb]earer +(\S+)\z/
 
 def register(params)
   @days = { "agent-logs" => days(params, "log_days"), "agent-audit" => days(params, "audit_days") }
@@ -156,11 +155,12 @@ def senders(path)
   end
 end
 
-# The name that belongs to the key an event came with: over HTTP as `Authorization: Bearer KEY`, from Filebeat as [fields][audit_key].
-# The key is removed, so that no document can hold it.
+# The name that belongs to the key an event came with: over HTTP as `Audit-Key: KEY`, from Filebeat as [fields][audit_key].
+# The header cannot be `Authorization`: the input takes that one away before it makes an event (logstash-input-http 4.1.13,
+# MessageProcessor). No document can hold the key: [@metadata] is in none, and the field is removed.
 def sender(event, way)
   key = case way
-        when "http" then event.get("[@metadata][input][http][request][headers][authorization]").to_s[BEARER, 1]
+        when "http" then event.get("[@metadata][input][http][request][headers][audit_key]")
         else event.remove("[fields][audit_key]") if event.get("[fields]").is_a?(Hash)
         end
   return nil if way == "tcp" || !key.is_a?(String)
