@@ -14,7 +14,7 @@ use stack_tests::logpath::mapping::Templates;
 
 use crate::{
     Check, case_folders,
-    cases::{Case, read_expected},
+    cases::{Case, Way, read_cases, read_expected},
     ensure, grammar, name, read, trial,
 };
 
@@ -25,12 +25,13 @@ const COERCED: [&str; 1] = ["wrong-types"];
 
 pub(crate) fn trials(repository: &Path) -> Vec<Trial> {
     let mut trials = vec![trial("grammar::tells_right_from_wrong".into(), grammar::tells_right_from_wrong)];
-    let of_repository: [(&str, Check<Path>); 7] = [
+    let of_repository: [(&str, Check<Path>); 8] = [
         ("pipelines::what_batches_hold_fits_into_the_heap", batches),
         ("pipelines::are_the_language_and_each_plugin_has_an_id_of_its_own", pipelines),
         ("pipelines::every_variable_has_a_default_or_is_set_by_compose", variables),
         ("mapping::every_field_it_writes_is_in_the_templates", written_fields),
         ("mapping::knows_every_field_of_the_documentation", documented_fields),
+        ("cases::no_line_of_a_file_is_in_two_of_them", shared_lines),
         ("cases::every_event_of_the_documentation_has_one", documented_events),
         ("cases::every_audited_action_and_outcome_has_one", audited),
     ];
@@ -108,6 +109,22 @@ fn variables(repository: &Path) -> Result<(), String> {
         ensure(used.contains(&found[1]), || {
             format!("docker-compose.yml sets {}, which nothing reads", &found[1])
         })?;
+    }
+    Ok(())
+}
+
+/// All cases that are files are read by one Logstash, so a line that two of them share becomes one document, and one of them
+/// lacks it. Without a Logstash each line gets its own document, so only this check would tell.
+fn shared_lines(repository: &Path) -> Result<(), String> {
+    let mut seen = BTreeMap::<Vec<u8>, String>::new();
+    for case in read_cases(repository)?.iter().filter(|case| case.way() == Way::File) {
+        let lines: BTreeSet<_> = case.lines.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).collect();
+        for line in lines.into_iter().filter(|line| !line.is_empty()) {
+            if let Some(other) = seen.insert(line.to_vec(), case.name.clone()) {
+                let text = String::from_utf8_lossy(line);
+                return Err(format!("{other} and {} both have the line {text:.200}", case.name));
+            }
+        }
     }
     Ok(())
 }
