@@ -182,8 +182,11 @@ impl Logstash {
     /// Waits until its inputs run.
     pub fn wait_ready(&mut self) -> Result<(), String> {
         let url = format!("http://127.0.0.1:{}/_node/stats/pipelines/agent-logs", self.ports.api);
+        // A process that has ended will not be ready later: that answer ends the wait.
         let started = wait::until("Logstash is ready", START, || {
-            self.alive()?;
+            if let Err(ended) = self.alive() {
+                return Ok(Err(ended));
+            }
             let answer = clients::send(clients::client().get(&url))?;
             let stats = answer.json()?;
             let inputs = stats["pipelines"]["agent-logs"]["plugins"]["inputs"].as_array().map_or(0, Vec::len);
@@ -191,9 +194,10 @@ impl Logstash {
                 return Err(format!("no inputs yet: {:.200}", answer.text));
             }
             std::net::TcpStream::connect(("127.0.0.1", self.ports.tcp)).map_err(|e| e.to_string())?;
-            std::net::TcpStream::connect(("127.0.0.1", self.ports.beats)).map(drop).map_err(|e| e.to_string())
+            std::net::TcpStream::connect(("127.0.0.1", self.ports.beats)).map_err(|e| e.to_string())?;
+            Ok::<_, String>(Ok(()))
         });
-        started.map_err(|e| format!("{e}\n{}", self.last_words()))
+        started.and_then(|ended| ended).map_err(|e| format!("{e}\n{}", self.last_words()))
     }
 
     fn alive(&mut self) -> Result<(), String> {
