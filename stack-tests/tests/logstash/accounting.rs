@@ -254,15 +254,18 @@ impl Agent {
 
     fn long_lines(&mut self) -> Result<(), String> {
         let mut lines = BufWriter::new(append(&self.file(7))?);
-        let text = "x".repeat(LONG_LINES.1);
+        let text = format!("\"{}\"", "x".repeat(LONG_LINES.1));
+        // As a document it would take fifty times as much.
+        let dense = format!("[{}[]]", "[],".repeat(LONG_LINES.1 / 3));
         for number in 0..LONG_LINES.0 {
             let id = format!("U{:07}Z", 2_000_000 + number);
+            let (text, end) = if number % 4 == 0 { (&dense, End::Unparsed) } else { (&text, End::Indexed) };
             writeln!(
                 lines,
-                r#"{{"v":0,"msg":"long","level":30,"time":"2025-11-24T07:00:00.{number:09}Z","request_id":"{id}","error_stack":"{text}"}}"#
+                r#"{{"v":0,"msg":"long","level":30,"time":"2025-11-24T07:00:00.{number:09}Z","request_id":"{id}","error_stack":{text}}}"#
             )
             .map_err(|e| e.to_string())?;
-            self.expected.insert(id, End::Indexed);
+            self.expected.insert(id, end);
         }
         lines.flush().map_err(|e| e.to_string())
     }
@@ -330,7 +333,7 @@ fn broken(kind: usize, mut line: Value, id: &str) -> (Vec<u8>, End) {
         format!("{},\"zzz\":{}1{}}}", &text[..text.len() - 1], open.repeat(levels), close.repeat(levels))
             .into_bytes()
     };
-    match kind % 22 {
+    match kind % 23 {
         0 => {
             let text = format!("{{\"request_id\":\"{id}\",{}", &line.to_string()[1..60]);
             (text.into_bytes(), End::Unparsed)
@@ -360,11 +363,12 @@ fn broken(kind: usize, mut line: Value, id: &str) -> (Vec<u8>, End) {
         // Windows' end of a line; and a blank one after it, which nobody misses.
         15 => ([line.to_string().as_bytes(), b"\r\n  \r"].concat(), End::Indexed),
         16 => (with(line, "error_message", json!("x".repeat(300_000))), End::Indexed),
-        17 if kind % 66 == 17 => (with(line, "zzz", json!("x".repeat(9_000_000))), End::Unparsed),
+        17 if kind % 69 == 17 => (with(line, "zzz", json!("x".repeat(9_000_000))), End::Unparsed),
         17 => (with(line, "zzz", json!("x".repeat(1_200_000))), End::Unparsed),
         18 => (deep(r#"{"n":"#, "}", 300), End::Unparsed),
         19 => (deep("[", "]", 450), End::Unparsed),
         20 => (deep(r#"{"n":["#, "]}", 250 + kind % 500), End::Unparsed),
+        21 => (with(line, "time", json!(format!("2025-11-24{}!", " ".repeat(200_000)))), End::Indexed),
         _ => ([line.to_string(), line.to_string()].concat().into_bytes(), End::Unparsed),
     }
 }

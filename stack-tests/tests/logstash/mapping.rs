@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use libtest_mimic::Trial;
@@ -30,6 +30,10 @@ const EVERY_DAY: Parameters = Parameters { log_days: 36_500, audit_days: 36_500,
 const KEPT: Parameters = Parameters { log_days: 14, audit_days: 365, set_aside: "" };
 /// Its bound, in `bunyan.rb`.
 const DEPTH: usize = 50;
+/// Its bound, in `bunyan.rb`.
+const VALUES: usize = 1000;
+/// For a hundred kilobytes that a pattern could take minutes for.
+const MOMENT: Duration = Duration::from_secs(20);
 
 pub(crate) fn trials(repository: &Path, logstash: &Result<Program, String>) -> Vec<Trial> {
     // A whole Logstash runs the same scripts.
@@ -43,8 +47,10 @@ pub(crate) fn trials(repository: &Path, logstash: &Result<Program, String>) -> V
         let case = format!("mapping::{}", name(&folder));
         trials.push(needing(case, available(), move || judge(&folder, run.documents(&name(&folder))?)));
     }
-    let own: [(&str, Check<Run>); 6] = [
+    let own: [(&str, Check<Run>); 8] = [
         ("what_is_nested_deeper_than_the_bound_is_kept_as_text", nesting),
+        ("what_holds_more_values_than_the_bound_is_kept_as_text", many_values),
+        ("no_line_takes_longer_than_the_others", slow_patterns),
         ("days_outside_of_what_is_kept_open_no_index_of_their_own", days),
         ("lines_of_more_than_a_mebibyte_are_cut_and_kept", huge),
         ("what_is_set_aside_is_kept_as_text", set_aside),
@@ -267,6 +273,46 @@ fn huge(run: &Run) -> Result<(), String> {
         )?;
     }
     Ok(())
+}
+
+/// Signs that stand in text are no values.
+fn many_values(run: &Run) -> Result<(), String> {
+    let list = |values: usize| format!("{{\"x\":[{}]}}", vec!["[]"; values].join(","));
+    // The object, the list and the comma before each empty list but the first.
+    let most = (VALUES - 1) / 2;
+    let context = |text: &str| json!({ "msg": "m", "context": text }).to_string();
+    let lines = [
+        (list(most), false),
+        (list(most + 1), true),
+        (list(300_000), true),
+        (context(&format!("{{{}", ",[{\"".repeat(100_000))), false),
+        (context(&list(most + 1)), false),
+    ];
+    let requests: Vec<_> = lines.iter().map(|(line, _)| of_agent(line)).collect();
+    let documents = run.indexed(EVERY_DAY, &requests)?;
+    for (document, (line, text)) in documents.iter().zip(&lines) {
+        let unparsed = document.index.contains("-unparsed-");
+        ensure(unparsed == *text, || format!("{}: {line:.100}", document.index))?;
+    }
+    let context = documents[4].source["context"]["text"].as_str();
+    ensure(context == Some(&list(most + 1)), || format!("{:?}", documents[4]))
+}
+
+/// A pattern that goes back takes the square of what it looks at: an hour for these, and the queue gives the line back at each start.
+fn slow_patterns(run: &Run) -> Result<(), String> {
+    let blanks = " ".repeat(200_000);
+    let letters = "a".repeat(200_000);
+    let quotes = "\\\"x,".repeat(200_000);
+    let requests = [
+        of_agent(&format!("{{\"msg\":\"m\",\"time\":\"2025-11-24T09:00:00{blanks}!\"}}")),
+        of_agent(&format!("{{\"msg\":\"[{} - {blanks}\",\"level\":\"{blanks}!\"}}", letters)),
+        of_agent(&format!("{{\"msg\":\"{quotes}")),
+        json!({ "line": base64(b"{}"), "way": "beats", "path": format!("{letters}/{letters}/") }),
+    ];
+    let started = Instant::now();
+    let documents = run.indexed(EVERY_DAY, &requests)?;
+    let took = started.elapsed();
+    ensure(took < MOMENT, || format!("{} lines took {took:?}", documents.len()))
 }
 
 fn set_aside(run: &Run) -> Result<(), String> {

@@ -64,6 +64,16 @@ MAX_LINE_BYTES = 1_048_576
 # for each level (Valuefier, Jackson's serializers; Logstash 9.5.3), and a stack that overflows ends the process, as often as the
 # queue replays the line. The kit's templates take 20 levels in `extra` and `context`, so this is far from what can be indexed.
 MAX_DEPTH = 50
+# Values of a line. A batch holds the documents of its lines, and an empty list, which is three bytes of a line, takes more than a
+# hundred there: with 60 lines of a mebibyte of them in the queue, a heap of 512 MB ran out. The agent's own lines have fewer
+# than a hundred.
+MAX_VALUES = 1000
+# What begins a value or follows one, outside of text; and text, up to the end of the line where its quote is missing. It never
+# goes back, or a line of quotes would take hours.
+VALUE_SIGNS = ",[{"
+TEXT = /"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\z)/m
+# No time is longer. The patterns below take the square of what they look at.
+MAX_TIME_CHARACTERS = 64
 MAX_MESSAGE_CHARACTERS = 1000
 
 # Half of a surrogate pair in JSON's notation. Logstash's parser encodes text up to such a half and drops the rest of it.
@@ -88,7 +98,8 @@ def filter(event)
   raw = raw_line(event)
   path = event.get("[log][file][path]")
   path = nil unless path.is_a?(String)
-  file = path ? path[%r{[^/\\]*\z}] : ""
+  # Searched from its end: a pattern for the rest behind the last slash takes hours for a long path, which Beats may send.
+  file = path ? path[((path.rindex(%r{[/\\]}) || -1) + 1)..] : ""
   line = parse(raw)
 
   claims = file.start_with?("audit.") || (line && AUDIT_FIELDS.all? { |name| line.key?(name) })
@@ -179,18 +190,24 @@ def parse(raw)
   object(raw)
 end
 
-# The object that a text holds; nothing where it holds anything else, more than one value, or is nested too deep.
+# The object that a text holds; nothing where it holds anything else, more than one object, too many values, or is nested too deep.
 #
 # LogStash::Json.load takes several values in a row for JSON and gives the last (jrjackson 0.5.2, JrParse). Within a list that is an
 # error, and a text that closes the list to begin another does not know the mark that the first begins with.
 def object(text)
   text = text.delete_prefix("\uFEFF")
+  return nil if many_values?(text)
   text = text.gsub(ESCAPE) { |escape| escape.length == LONE_SURROGATE_LENGTH ? "\\ufffd" : escape } if text.match?(SURROGATE)
   values = LogStash::Json.load("[\"#{@mark}\",#{text}]")
   return nil unless values.is_a?(Array) && values.length == 2 && values[0] == @mark
   values[1] if values[1].is_a?(Hash) && !deeper?(values[1], MAX_DEPTH)
 rescue StandardError
   nil
+end
+
+# Before it is parsed, as what the parser makes of it is what takes the memory.
+def many_values?(text)
+  text.count(VALUE_SIGNS) > MAX_VALUES && text.gsub(TEXT, "").count(VALUE_SIGNS) > MAX_VALUES
 end
 
 def deeper?(value, levels)
@@ -247,7 +264,7 @@ def put(doc, place, value)
 end
 
 def time_of(value, doc, tags)
-  time = value.is_a?(String) ? LogStash::Timestamp.new(iso8601(value)) : nil
+  time = value.is_a?(String) && value.length <= MAX_TIME_CHARACTERS ? LogStash::Timestamp.new(iso8601(value)) : nil
   return time if time && time.to_i >= OLDEST && time.to_i < Time.now.to_i + DAY_SECONDS
   unusable_time(value, doc, tags)
 rescue StandardError
