@@ -305,7 +305,7 @@ fn slow_patterns(run: &Run) -> Result<(), String> {
     let quotes = "\\\"x,".repeat(200_000);
     let requests = [
         of_agent(&format!("{{\"msg\":\"m\",\"time\":\"2025-11-24T09:00:00{blanks}!\"}}")),
-        of_agent(&format!("{{\"msg\":\"[{} - {blanks}\",\"level\":\"{blanks}!\"}}", letters)),
+        of_agent(&format!("{{\"msg\":\"[{letters} - {blanks}\",\"level\":\"{blanks}!\"}}")),
         of_agent(&format!("{{\"msg\":\"{quotes}")),
         json!({ "line": base64(b"{}"), "way": "beats", "path": format!("{letters}/{letters}/") }),
     ];
