@@ -78,6 +78,8 @@ struct Reader<'e> {
     tokens: Vec<(usize, Token<'e>)>,
     frames: Vec<Frame>,
     found: Vec<Found>,
+    /// The aggregation that a `by (…)` or `without (…)` follows, until the bracket of its arguments.
+    aggregation: &'e str,
     /// The labels of a `by (…)` that the next bracket is summed by.
     pending: Vec<String>,
     /// The metrics of the bracket that was closed just now: `sum(…) by (…)`.
@@ -93,7 +95,8 @@ impl<'e> Reader<'e> {
             (start, token)
         });
         let tokens = placed.filter(|(_, token)| !matches!(token, Token::Space(_))).collect();
-        Self { tokens, frames: Vec::new(), found: Vec::new(), pending: Vec::new(), closed: 0..0 }
+        let (frames, found, pending) = (Vec::new(), Vec::new(), Vec::new());
+        Self { tokens, frames, found, aggregation: "", pending, closed: 0..0 }
     }
 
     fn read(mut self) -> Vec<Found> {
@@ -122,10 +125,13 @@ impl<'e> Reader<'e> {
         }
     }
 
-    fn name(&mut self, at: usize, start: usize, name: &str) {
+    fn name(&mut self, at: usize, start: usize, name: &'e str) {
         let range = start..start + name.len();
         let after = self.beside(at, 1);
         let is_aggregation = self.is_aggregation(at);
+        if is_aggregation {
+            self.aggregation = name;
+        }
         // What a template's printf fills in: `{tenant_id=%q}`.
         let is_filled_in = self.beside(at, -1) == "%";
         match self.frames.last_mut() {
@@ -231,6 +237,7 @@ impl<'e> Reader<'e> {
             "(" => {
                 let name = match before {
                     Some(Token::Name(name)) => name,
+                    Some(Token::Sign(")")) => std::mem::take(&mut self.aggregation),
                     _ => "",
                 };
                 let frame = match &*name.to_ascii_lowercase() {

@@ -42,6 +42,10 @@ fn names_are_renamed_for_what_they_are() {
             r#"label_join(a_total, "d", "status", "status")"#,
             r#"label_join(x_total, "d", "status", "outcome")"#,
         ),
+        (
+            r#"count by (status) (count_values without (tenant_id) ("status", a_total))"#,
+            r#"count by (outcome) (count_values without (customer) ("outcome", x_total))"#,
+        ),
         (r#"sort_by_label(a_total, "status")"#, r#"sort_by_label(x_total, "outcome")"#),
         ("label_values(a_total{status=\"e\"}, tenant_id)", "label_values(x_total{outcome=\"e\"}, customer)"),
         ("label_values(tenant_id)", "label_values(customer)"),
