@@ -64,13 +64,11 @@ MAX_LINE_BYTES = 1_048_576
 # for each level (Valuefier, Jackson's serializers; Logstash 9.5.3), and a stack that overflows ends the process, as often as the
 # queue replays the line. The kit's templates take 20 levels in `extra` and `context`, so this is far from what can be indexed.
 MAX_DEPTH = 50
-# Values of a line. A batch holds the documents of its lines, and an empty list, which is three bytes of a line, takes more than a
-# hundred there: with 60 lines of a mebibyte of them in the queue, a heap of 512 MB ran out. The agent's own lines have fewer
-# than a hundred.
-MAX_VALUES = 1000
-# What begins a value or follows one, outside of text; and text, up to the end of the line where its quote is missing. It never
-# goes back, or a line of quotes would take hours.
-VALUE_SIGNS = ",[{"
+# Objects and lists of a line, and commas, of which it has about as many as values. A batch holds the documents of its lines, and an empty
+# list, which is three bytes of a line, takes more than a hundred there: with 60 lines of a mebibyte of them in the queue, a heap of
+# 512 MB ran out. The agent's own lines have fewer than a hundred of either; a vector of an embedding has up to 4,096 numbers.
+BOUNDS = { "[{" => 1000, "," => 5000 }.freeze
+# Text, up to the end of the line where its quote is missing. It never goes back, or a line of quotes would take hours.
 TEXT = /"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\z)/m
 # No time is longer. The patterns below take the square of what they look at.
 MAX_TIME_CHARACTERS = 64
@@ -207,7 +205,8 @@ end
 
 # Before it is parsed, as what the parser makes of it is what takes the memory.
 def many_values?(text)
-  text.count(VALUE_SIGNS) > MAX_VALUES && text.gsub(TEXT, "").count(VALUE_SIGNS) > MAX_VALUES
+  more = ->(signs) { BOUNDS.any? { |sign, most| signs.count(sign) > most } }
+  more.call(text) && more.call(text.gsub(TEXT, ""))
 end
 
 def deeper?(value, levels)

@@ -30,8 +30,9 @@ const EVERY_DAY: Parameters = Parameters { log_days: 36_500, audit_days: 36_500,
 const KEPT: Parameters = Parameters { log_days: 14, audit_days: 365, set_aside: "" };
 /// Its bound, in `bunyan.rb`.
 const DEPTH: usize = 50;
-/// Its bound, in `bunyan.rb`.
-const VALUES: usize = 1000;
+/// Bounds of a line in `bunyan.rb`: objects and lists, and commas.
+const CONTAINERS: usize = 1000;
+const COMMAS: usize = 5000;
 /// Between the seconds that these lines take on a slow machine and the hour that they take where a pattern goes back.
 const FAR_LESS_THAN_AN_HOUR: Duration = Duration::from_mins(10);
 
@@ -278,13 +279,16 @@ fn huge(run: &Run) -> Result<(), String> {
 /// Signs that stand in text are no values.
 fn many_values(run: &Run) -> Result<(), String> {
     let list = |values: usize| format!("{{\"x\":[{}]}}", vec!["[]"; values].join(","));
-    // The object, the list and the comma before each empty list but the first.
-    let most = (VALUES - 1) / 2;
+    let vector = |commas: usize| format!("{{\"x\":[{}0.5]}}", "0.5,".repeat(commas));
+    // The object and the list around them count too.
+    let most = CONTAINERS - 2;
     let context = |text: &str| json!({ "msg": "m", "context": text }).to_string();
     let lines = [
         (list(most), false),
         (list(most + 1), true),
         (list(300_000), true),
+        (vector(COMMAS), false),
+        (vector(COMMAS + 1), true),
         (context(&format!("{{{}", ",[{\"".repeat(100_000))), false),
         (context(&list(most + 1)), false),
     ];
@@ -294,8 +298,8 @@ fn many_values(run: &Run) -> Result<(), String> {
         let unparsed = document.index.contains("-unparsed-");
         ensure(unparsed == *text, || format!("{}: {line:.100}", document.index))?;
     }
-    let context = documents[4].source["context"]["text"].as_str();
-    ensure(context == Some(&list(most + 1)), || format!("{:?}", documents[4]))
+    let context = documents[6].source["context"]["text"].as_str();
+    ensure(context == Some(&list(most + 1)), || format!("{:?}", documents[6]))
 }
 
 /// A pattern that goes back takes the square of what it looks at: an hour for these, and the queue gives the line back at each start.
